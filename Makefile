@@ -1,0 +1,78 @@
+# `make` alone lists the targets. Everything is installed into .venv; nothing outside this folder changes.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PROTO := protos/crowd/detector/v1/detector.proto
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: $(VENV)/.service ## set up and serve on port 50051; Ctrl-C stops it
+	@exec $(BIN)/detector-service
+
+demo: $(VENV)/.service ## set up, serve, send a photograph through the stream and show what was found
+	@$(BIN)/python clients/python/examples/demo.py
+
+test: $(VENV)/.dev ## run all tests; REQUIRE_ALL=1 makes a left-out test a failure
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev $(VENV)/.proto ## style, types, contract, generated code
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/buf lint
+	@main=$$(git rev-parse -q --verify origin/main || git rev-parse -q --verify main) && \
+	  git cat-file -e "$$main:$(PROTO)" && $(BIN)/buf breaking --against ".git#ref=$$main"
+	@$(MAKE) --no-print-directory OUT=$(VENV)/generated generate
+	@for f in $$(cd $(VENV)/generated && find . -type f); do \
+	  cmp "$(VENV)/generated/$$f" "protos/$$f" || { echo "protos/$$f is not what $(PROTO) gives: run 'make proto'"; exit 1; }; \
+	done
+	@echo "check: all clean"
+
+format: $(VENV)/.dev ## format the code, mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+proto: $(VENV)/.proto ## rebuild the generated code from the contract
+	@$(MAKE) --no-print-directory OUT=protos generate
+
+bench: $(VENV)/.dev ## measure; writes benchmarks/results.json
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## remove what was installed and built here
+	rm -rf $(VENV) .venv-proto .pytest_cache .mypy_cache .ruff_cache .hypothesis models/.cache demo.jpg
+
+generate:
+	@rm -rf $(VENV)/generated && mkdir -p $(OUT)
+	@PATH="$(CURDIR)/.venv-proto/bin:$$PATH" .venv-proto/bin/python -m grpc_tools.protoc -Iprotos \
+	  --python_out=$(OUT) --grpc_python_out=$(OUT) --mypy_out=quiet:$(OUT) --mypy_grpc_out=quiet:$(OUT) $(PROTO)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "Python has no working venv module here. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.service: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Setting up: installing the service into $(VENV) (about 500 MB, half a minute) ..."
+	@$(PIP_INSTALL) -e '.[service]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.service
+	@echo "Setting up: installing what tests and checks need into $(VENV) (with PyTorch, several GB) ..."
+	@$(PIP_INSTALL) -e '.[dev]'
+	@touch $@
+
+# The generated code demands a protobuf and a grpcio at least as new as its generator. These are old
+# enough that a client of today need not upgrade, and new enough that protobuf 6 and 7 both support them;
+# they have a venv of their own, because the service itself runs on newer ones.
+$(VENV)/.proto: Makefile | $(BIN)/python
+	@$(PYTHON) -m venv .venv-proto
+	@.venv-proto/bin/python -m pip install --quiet --disable-pip-version-check \
+	  grpcio-tools==1.73.1 protobuf==6.33.6 mypy-protobuf==5.1.0 setuptools==80.9.0
+	@touch $@
+
+.PHONY: help run demo test check format proto bench clean generate

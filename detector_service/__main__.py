@@ -1,0 +1,100 @@
+"""``detector-service``: reads the settings, serves until it is told to stop.
+
+Exit codes: 0 after a drain; 1 where a model cannot be loaded; 2 where a setting is not acceptable;
+128 + the signal's number where a second signal cut the drain short.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from importlib.metadata import version
+from typing import Final
+
+import structlog
+
+from detector_service import logs
+from detector_service.errors import ConfigurationError, ModelError
+from detector_service.server import DetectorServer
+from detector_service.settings import Settings, load_settings
+
+_log = structlog.get_logger()
+
+EXIT_MODEL: Final = 1
+EXIT_CONFIGURATION: Final = 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; give its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="detector-service",
+        description="Finds faces and people in camera frames, and serves that over gRPC. "
+        "Settings are environment variables, or lines of a .env file; docs/configuration.md lists them.",
+    )
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the effective settings and exit"
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"crowd-detector {version('crowd-detector')}"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        settings = load_settings()
+        if options.print_config:
+            print(settings.described())  # noqa: T201 - what was asked for
+            return 0
+        logs.configure(settings)
+        return asyncio.run(_serve(settings))
+    except ConfigurationError as error:
+        return _fail(error, EXIT_CONFIGURATION)
+    except ModelError as error:
+        return _fail(error, EXIT_MODEL)
+
+
+def _fail(error: Exception, code: int) -> int:
+    for line in str(error).splitlines():
+        print(f"detector-service: {line}", file=sys.stderr)  # noqa: T201 - before or beside the log
+    return code
+
+
+async def _serve(settings: Settings) -> int:
+    stop = _stop_on_signals()
+    server = DetectorServer(settings)
+    try:
+        port = await server.listen()
+        loading = asyncio.create_task(server.load())
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({loading, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if loading.done():
+            loading.result()
+            _log.info(
+                "service.serving",
+                address=f"{settings.host}:{port}",
+                tls=settings.tls_cert_file is not None,
+            )
+        await stopped
+        await asyncio.wait({loading})
+        _log.info("service.draining")
+        return 0
+    finally:
+        await server.drain()
+        _log.info("service.stopped")
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """Give an event that the first SIGTERM or SIGINT sets; a second ends the process at once."""
+    stop = asyncio.Event()
+
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, on_signal, each)
+    return stop
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""What an engine is: it takes prepared images and gives raw predictions, and knows nothing else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Shape (batch, height, width, 3), channels blue, green, red, as `detection.letterbox` lays them out.
+Prepared: TypeAlias = NDArray[np.uint8]
+
+#: As the model gives it: (batch, 4 + classes, anchors), or (batch, detections, 6) where NMS is built in.
+Predictions: TypeAlias = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class InputShape:
+    """What a model demands of its input; None means any size."""
+
+    height: int | None
+    width: int | None
+
+
+class Request(Protocol):
+    """What one worker thread holds of an engine: its own input buffers, its own inference.
+
+    Used by one thread at a time; several requests of one engine run at once.
+    """
+
+    def buffer(self, height: int, width: int) -> Prepared:
+        """Give the buffer to prepare one image of this size in, shape (1, height, width, 3).
+
+        It stays the request's own: whatever an earlier call prepared in it is overwritten.
+        """
+        ...
+
+    def infer(self, images: Prepared) -> Predictions:
+        """Run the model on images that were prepared in `buffer`.
+
+        Returns:
+            The raw predictions; valid until the next call.
+        """
+        ...
+
+
+class Engine(Protocol):
+    """One model, loaded; requests of it may be made from any thread."""
+
+    @property
+    def name(self) -> str:
+        """What runs the model: "openvino"."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where it runs: "cpu", "cuda:0"."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """Of the arithmetic: "fp32", "bf16"."""
+        ...
+
+    @property
+    def file_format(self) -> str:
+        """The kind of file it was loaded from: "onnx", "openvino"."""
+        ...
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the exporter wrote beside the weights."""
+        ...
+
+    @property
+    def input_shape(self) -> InputShape:
+        """The sizes that the model demands."""
+        ...
+
+    def request(self) -> Request:
+        """Give a request of its own to a worker thread."""
+        ...
+
+    def prepare(self, height: int, width: int) -> None:
+        """Make ready for images of this size, so that the first of them need not wait."""
+        ...
+
+    def close(self) -> None:
+        """Give back memory and threads; may be called twice."""
+        ...

@@ -1,0 +1,1 @@
+"""From the bytes of a frame to upright pixels; pure functions that run on worker threads."""

@@ -1,0 +1,69 @@
+"""Logs: JSON, one line an event, to the standard error and a file; for people where a person looks on."""
+
+import logging
+import logging.handlers
+import sys
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from detector_service.errors import ConfigurationError
+from detector_service.settings import Settings
+
+_FILE_BYTES: Final = 10 * 1024 * 1024
+_OLD_FILES: Final = 5
+
+
+def configure(settings: Settings) -> None:
+    """Send structlog's and the standard library's records to both places.
+
+    Raises:
+        ConfigurationError: LOG_FILE cannot be written.
+    """
+    before: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    as_json = _formatter(
+        before, structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()
+    )
+    for_people = _formatter(before, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
+    console = logging.StreamHandler()
+    console.setFormatter(for_people if settings.debug or sys.stderr.isatty() else as_json)
+    file = _file_handler(settings.log_file)
+    file.setFormatter(as_json)
+    root = logging.getLogger()
+    root.handlers[:] = [console, file]
+    root.setLevel(settings.log_level)
+    logging.raiseExceptions = (
+        False  # a full disk must not fill the standard error with stack traces
+    )
+
+
+def _formatter(
+    before: list[structlog.typing.Processor], *last: structlog.typing.Processor
+) -> structlog.stdlib.ProcessorFormatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=before,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+    )
+
+
+def _file_handler(path: Path) -> logging.Handler:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return logging.handlers.RotatingFileHandler(
+            path, maxBytes=_FILE_BYTES, backupCount=_OLD_FILES, encoding="utf-8"
+        )
+    except OSError as error:
+        raise ConfigurationError(
+            f"LOG_FILE={path}: cannot be written: {error.strerror}; choose another place"
+        ) from error

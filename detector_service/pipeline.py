@@ -1,0 +1,94 @@
+"""All that is done to one frame, on one worker thread: bytes in, boxes and figures out."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from crowd.detector.v1 import detector_pb2 as pb
+
+from detector_service.crowd.analysis import CrowdFigures, analyse
+from detector_service.detection.detector import Boxes, Detector
+from detector_service.errors import FrameRefused
+from detector_service.frames import encoded, raw
+from detector_service.frames.pixels import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What was found in one frame.
+
+    Attributes:
+        faces: boxes of faces.
+        bodies: boxes of people.
+        crowd: the frame's figures.
+        inference_seconds: what the resize and the models took.
+        post_seconds: what everything after them took, but for the crowd's figures.
+    """
+
+    faces: Boxes
+    bodies: Boxes
+    crowd: CrowdFigures
+    inference_seconds: float
+    post_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FrameLimits:
+    """What a frame may not exceed.
+
+    Attributes:
+        max_bytes: of the image as sent.
+        max_pixels: width x height.
+    """
+
+    max_bytes: int
+    max_pixels: int
+
+
+class Pipeline:
+    """One thread's pipeline; several work side by side on the same detector."""
+
+    def __init__(self, detector: Detector, limits: FrameLimits) -> None:
+        self._worker: Final = detector.worker()
+        self._limits: Final = limits
+
+    def decode(self, frame: pb.Frame) -> Image:
+        """Give the upright pixels of a frame.
+
+        Raises:
+            FrameRefused: the frame's image is not acceptable.
+        """
+        kind = frame.WhichOneof("image")
+        if kind is None:
+            raise FrameRefused(
+                pb.ERROR_REASON_IMAGE_MISSING,
+                "the frame carries no image; set `encoded` or `raw`",
+                field="frame",
+            )
+        size = len(frame.encoded) if kind == "encoded" else len(frame.raw.data)
+        if size > self._limits.max_bytes:
+            raise FrameRefused(
+                pb.ERROR_REASON_FRAME_TOO_LARGE,
+                f"the image has {size:,} bytes, more than the {self._limits.max_bytes:,} that "
+                "MAX_FRAME_BYTES allows; send a smaller one",
+                field=f"frame.{kind}",
+            )
+        if kind == "encoded":
+            return encoded.decode(frame.encoded, max_pixels=self._limits.max_pixels)
+        return raw.from_raw(frame.raw, max_pixels=self._limits.max_pixels)
+
+    def find(self, image: Image, confidence_threshold: float) -> Findings:
+        """Find faces and bodies, and say how crowded the frame is.
+
+        Args:
+            image: as `decode` gives it.
+            confidence_threshold: detections score more than this; in [0, 1].
+        """
+        found = self._worker.detect(image, confidence_threshold)
+        height, width = image.shape[:2]
+        return Findings(
+            found.faces,
+            found.bodies,
+            analyse(found.faces, found.bodies, width, height),
+            found.inference_seconds,
+            found.post_seconds,
+        )

@@ -1,0 +1,1 @@
+"""The gRPC side: calls, streams, statuses, tokens. It knows the contract and the workers, not the models."""

@@ -1,0 +1,172 @@
+"""What a worker thread does with one frame: a message in, a message out."""
+
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import structlog
+from crowd.detector.v1 import detector_pb2 as pb
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from detector_service.crowd.alerts import CrowdAlertLevels
+from detector_service.detection.detector import Boxes
+from detector_service.errors import FrameRefused
+from detector_service.frame_settings import FrameSettings, InvalidFieldError, check_name
+from detector_service.frames.pixels import Image
+from detector_service.pipeline import Findings, Pipeline
+from detector_service.wire import duration
+
+_log = structlog.get_logger()
+
+Answer: TypeAlias = pb.FrameResult | pb.FrameError
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One frame, on its way to a worker.
+
+    Attributes:
+        frame: as the client sent it.
+        camera: its name where the frame itself has none.
+        settings: what applies where the frame sets nothing.
+        sequence: its number in its call, from 1.
+        arrived: when it came, by time.perf_counter.
+    """
+
+    frame: pb.Frame
+    camera: str
+    settings: FrameSettings
+    sequence: int
+    arrived: float
+
+
+class FrameAnswering:
+    """One worker thread's work: answers a frame with a result or an error, and never raises."""
+
+    def __init__(self, pipeline: Pipeline, levels: CrowdAlertLevels, *, debug: bool) -> None:
+        """Make it.
+
+        Args:
+            pipeline: this thread's own.
+            levels: how grave crowds are.
+            debug: whether errors carry stack traces.
+        """
+        self._pipeline: Final = pipeline
+        self._levels: Final = levels
+        self._debug: Final = debug
+
+    def __call__(self, job: Job, *, abandoned: Callable[[], bool]) -> Answer:
+        """Answer a frame; one that is abandoned on the way gets an answer nobody will see."""
+        started = time.perf_counter()
+        about = pb.FrameInfo(sequence=job.sequence)
+        if job.frame.HasField("capture_time"):
+            about.capture_time.CopyFrom(job.frame.capture_time)
+        try:
+            settings = _checked(job, about)
+            image = self._decode(job)
+            about.height, about.width = image.shape[:2]
+            decoded = time.perf_counter()
+            if abandoned():
+                return pb.FrameError(frame=about)
+            findings = self._find(image, settings)
+        except FrameRefused as refused:
+            return pb.FrameError(
+                frame=about, reason=refused.reason, message=str(refused), details=refused.details
+            )
+        crowd = findings.crowd
+        result = pb.FrameResult(
+            frame=about,
+            faces=_detections(findings.faces),
+            bodies=_detections(findings.bodies),
+            crowd=pb.CrowdAnalysis(
+                face_count=crowd.face_count,
+                body_count=crowd.body_count,
+                total_people=crowd.total_people,
+                crowd_level=crowd.level,
+                density_score=crowd.density_score,
+            ),
+            completed_time=_now(),
+        )
+        self._warn(result, settings)
+        finished = time.perf_counter()
+        times = result.stage_times
+        times.queued.CopyFrom(duration(started - job.arrived))
+        times.decode.CopyFrom(duration(decoded - started))
+        times.inference.CopyFrom(duration(findings.inference_seconds))
+        times.post_processing.CopyFrom(duration(finished - decoded - findings.inference_seconds))
+        result.processing_time.CopyFrom(duration(finished - job.arrived))
+        return result
+
+    def _decode(self, job: Job) -> Image:
+        try:
+            return self._pipeline.decode(job.frame)
+        except FrameRefused:
+            raise
+        except Exception as error:
+            _log.exception("frame.decode_failed", camera=job.camera, sequence=job.sequence)
+            raise FrameRefused(
+                pb.ERROR_REASON_CORRUPT_IMAGE,
+                f"the image cannot be decoded: {error}",
+                details=self._trace(),
+            ) from error
+
+    def _find(self, image: Image, settings: FrameSettings) -> Findings:
+        try:
+            return self._pipeline.find(image, settings.confidence_threshold)
+        except Exception as error:
+            _log.exception("frame.inference_failed")
+            raise FrameRefused(
+                pb.ERROR_REASON_INFERENCE_FAILED,
+                f"inference failed: {error}; the service's log says more",
+                details=self._trace(),
+            ) from error
+
+    def _warn(self, result: pb.FrameResult, settings: FrameSettings) -> None:
+        people, threshold = result.crowd.total_people, settings.crowd_threshold
+        level = self._levels.of(people, threshold)
+        if level is not None:
+            result.alerts.add(
+                type=pb.ALERT_TYPE_CROWD_WARNING,
+                level=level,
+                message=f"Crowd threshold exceeded: {people} people, more than {threshold}",
+                camera=result.frame.camera,
+                time=result.completed_time,
+                total_people=people,
+                crowd_threshold=threshold,
+            )
+
+    def _trace(self) -> str:
+        return traceback.format_exc() if self._debug else ""
+
+
+def _checked(job: Job, about: pb.FrameInfo) -> FrameSettings:
+    """Check what the client said of its frame; what is acceptable is echoed."""
+    try:
+        check_name(job.frame.frame_id, "frame.frame_id")
+        about.frame_id = job.frame.frame_id
+        check_name(job.frame.camera, "frame.camera")
+        about.camera = job.frame.camera or job.camera
+    except InvalidFieldError as error:
+        raise FrameRefused(
+            pb.ERROR_REASON_INVALID_REQUEST, str(error), field=error.field
+        ) from error
+    try:
+        return job.settings.with_message(job.frame.settings, "frame.settings")
+    except InvalidFieldError as error:
+        raise FrameRefused(
+            pb.ERROR_REASON_INVALID_SETTINGS, str(error), field=error.field
+        ) from error
+
+
+def _detections(boxes: Boxes) -> list[pb.Detection]:
+    return [
+        pb.Detection(box=pb.BoundingBox(x1=x1, y1=y1, x2=x2, y2=y2), confidence=confidence)
+        for x1, y1, x2, y2, confidence in boxes.tolist()
+    ]
+
+
+def _now() -> Timestamp:
+    whole, nanos = divmod(time.time_ns(), 1_000_000_000)
+    return Timestamp(seconds=whole, nanos=nanos)

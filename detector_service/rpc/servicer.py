@@ -1,0 +1,235 @@
+"""DetectorService: each call of the contract, as thin as can be."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import wraps
+from typing import Any, Final, TypeVar
+
+import grpc
+from crowd.detector.v1 import detector_pb2 as pb
+from crowd.detector.v1 import detector_pb2_grpc
+
+from detector_service.detection.detector import Detector
+from detector_service.detection.model_files import Role
+from detector_service.frame_settings import FrameSettings, InvalidFieldError
+from detector_service.rpc.answering import Answer, Job
+from detector_service.rpc.status import CallRefused, not_implemented, not_ready, shutting_down
+from detector_service.rpc.stream import StreamSession
+from detector_service.scheduling.workers import Workers
+from detector_service.settings import Settings
+from detector_service.stats import Stats
+from detector_service.wire import duration
+
+_Servicer = TypeVar("_Servicer")
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+_Context = Any  # grpc.aio.ServicerContext; the generated base class wants a type of its own
+
+
+def _ends_with_status(
+    call: Callable[[_Servicer, _Request, _Context], Awaitable[_Response]],
+) -> Callable[[_Servicer, _Request, _Context], Awaitable[_Response]]:
+    """Turn a CallRefused into the call's status."""
+
+    @wraps(call)
+    async def wrapped(servicer: _Servicer, request: _Request, context: _Context) -> _Response:
+        try:
+            return await call(servicer, request, context)
+        except CallRefused as refused:
+            await refused.end(context)
+
+    return wrapped
+
+
+class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
+    """The calls; before `serve` and after `drain` they are refused with UNAVAILABLE."""
+
+    def __init__(self, settings: Settings, stats: Stats) -> None:
+        self._settings: Final = settings
+        self._stats: Final = stats
+        self._detector: Detector | None = None
+        self._workers: Workers[Job, Answer] | None = None
+        self._draining = False
+        self._sessions: Final[dict[StreamSession, asyncio.Future[None]]] = {}
+        self._unary_frames = 0
+
+    def serve(self, detector: Detector, workers: Workers[Job, Answer]) -> None:
+        """Begin to take frames."""
+        self._detector = detector
+        self._workers = workers
+
+    async def drain(self) -> None:
+        """Refuse new calls, and let every stream answer what it has accepted; may be called twice."""
+        self._draining = True
+        ended = list(self._sessions.values())
+        for session in self._sessions:
+            session.drain()
+        if ended:
+            await asyncio.wait(ended)
+
+    @_ends_with_status
+    async def StreamDetections(  # type: ignore[override]  # answers are written through the context
+        self, request: Any, context: _Context
+    ) -> None:
+        """Serve one camera's stream."""
+        del request  # read through the context, so that reading can be stopped
+        workers = self._ready()
+        if len(self._sessions) >= self._settings.max_streams:
+            raise CallRefused(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                pb.ERROR_REASON_TOO_MANY_STREAMS,
+                f"{self._settings.max_streams} streams are open, as many as MAX_STREAMS allows; "
+                "close one, or try again later",
+                retry_after=5.0,
+            )
+        session = StreamSession(context, workers, self._settings, self._stats)
+        ended = self._sessions[session] = asyncio.get_running_loop().create_future()
+        try:
+            await session.run()
+        finally:
+            del self._sessions[session]
+            ended.set_result(None)
+
+    @_ends_with_status
+    async def Detect(self, request: pb.DetectRequest, context: _Context) -> pb.DetectResponse:
+        """Look at one image."""
+        del context
+        (answer,) = await self._answer([request.frame], self._defaults())
+        if isinstance(answer, pb.FrameError):
+            raise CallRefused.of_frame(answer)
+        return pb.DetectResponse(result=answer)
+
+    @_ends_with_status
+    async def BatchDetect(
+        self, request: pb.BatchDetectRequest, context: _Context
+    ) -> pb.BatchDetectResponse:
+        """Look at several images."""
+        del context
+        most = self._settings.max_batch_frames
+        try:
+            if not 1 <= len(request.frames) <= most:
+                raise InvalidFieldError(
+                    "frames", f"must be 1 to {most} frames, not {len(request.frames)}"
+                )
+            settings = self._defaults().with_message(request.settings, "settings")
+        except InvalidFieldError as error:
+            raise CallRefused.of_field(error) from error
+        answers = await self._answer(request.frames, settings)
+        return pb.BatchDetectResponse(
+            outcomes=[
+                pb.FrameOutcome(error=answer)
+                if isinstance(answer, pb.FrameError)
+                else pb.FrameOutcome(result=answer)
+                for answer in answers
+            ]
+        )
+
+    @_ends_with_status
+    async def GetModelInfo(
+        self, request: pb.GetModelInfoRequest, context: _Context
+    ) -> pb.GetModelInfoResponse:
+        """Say which models serve."""
+        del request, context
+        self._ready()
+        return pb.GetModelInfoResponse(
+            face_model=self._model_info("face"), body_model=self._model_info("body")
+        )
+
+    async def GetStats(self, request: pb.GetStatsRequest, context: _Context) -> pb.GetStatsResponse:
+        """Say what was done."""
+        del request, context
+        return self._stats.snapshot(queued=self._workers.waiting if self._workers else 0)
+
+    async def WatchAlerts(  # type: ignore[override]  # see StreamDetections
+        self, request: pb.WatchAlertsRequest, context: _Context
+    ) -> None:
+        """Refuse: part of the contract, and not yet of the service."""
+        del request
+        await not_implemented("WatchAlerts").end(context)
+
+    async def ReportAlert(
+        self, request: pb.ReportAlertRequest, context: _Context
+    ) -> pb.ReportAlertResponse:
+        """Refuse: part of the contract, and not yet of the service."""
+        del request
+        await not_implemented("ReportAlert").end(context)
+
+    async def QueryHistory(
+        self, request: pb.QueryHistoryRequest, context: _Context
+    ) -> pb.QueryHistoryResponse:
+        """Refuse: part of the contract, and not yet of the service."""
+        del request
+        await not_implemented("QueryHistory").end(context)
+
+    def _ready(self) -> Workers[Job, Answer]:
+        if self._draining:
+            raise shutting_down()
+        if self._workers is None:
+            raise not_ready()
+        return self._workers
+
+    def _defaults(self) -> FrameSettings:
+        return FrameSettings(self._settings.confidence_threshold, self._settings.crowd_threshold)
+
+    async def _answer(self, frames: Sequence[pb.Frame], settings: FrameSettings) -> list[Answer]:
+        """Answer the frames of one unary call; if the caller leaves, what has not begun is forgotten."""
+        workers = self._ready()
+        count = len(frames)
+        if self._unary_frames + count > self._settings.max_queued_frames:
+            raise self._overloaded(workers)
+        self._stats.received += count
+        answers: list[Answer | None] = [None] * count
+        missing = count
+        all_there = asyncio.get_running_loop().create_future()
+
+        def deliver(_number: int, job: Job, answer: Answer) -> None:
+            nonlocal missing
+            answers[job.sequence - 1] = answer
+            self._stats.answered(answer)
+            missing -= 1
+            if missing == 0 and not all_there.done():
+                all_there.set_result(None)
+
+        seat = workers.join(deliver, capacity=count, most_in_work=count)
+        self._unary_frames += count
+        try:
+            now = time.perf_counter()
+            for sequence, frame in enumerate(frames, start=1):
+                workers.put(seat, Job(frame, "", settings, sequence, now))
+            await all_there
+        finally:
+            workers.leave(seat)
+            self._unary_frames -= count
+            self._stats.abandoned += missing
+        return [answer for answer in answers if answer is not None]
+
+    def _overloaded(self, workers: Workers[Job, Answer]) -> CallRefused:
+        wait = self._unary_frames * self._stats.working_seconds() / workers.count
+        return CallRefused(
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            pb.ERROR_REASON_OVERLOADED,
+            f"{self._unary_frames} images are waiting, and MAX_QUEUED_FRAMES allows "
+            f"{self._settings.max_queued_frames}; try again later",
+            retry_after=min(max(wait, 0.1), 10.0),
+        )
+
+    def _model_info(self, role: Role) -> pb.ModelInfo:
+        assert self._detector is not None
+        model = self._detector.model(role)
+        classes = model.metadata.classes
+        return pb.ModelInfo(
+            loaded=True,
+            path=str(model.file.path),
+            device=model.engine.device,
+            format=model.engine.file_format,
+            engine=model.engine.name,
+            precision=model.engine.precision,
+            classes=classes,
+            counted_classes=[classes[index] for index in model.counted[role]],
+            input_size=model.longest,
+            stride=model.metadata.stride,
+            content_sha256=model.content_sha256,
+            warm_up_time=duration(model.warm_up_seconds),
+            embedded=model.file.embedded,
+        )

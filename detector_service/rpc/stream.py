@@ -1,0 +1,203 @@
+"""One StreamDetections call: frames in, answers out in their order, everything between them bounded."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter, deque
+from typing import Any, Final
+
+import grpc
+from crowd.detector.v1 import detector_pb2 as pb
+
+from detector_service.frame_settings import FrameSettings, InvalidFieldError, check_stream_config
+from detector_service.rpc.answering import Answer, Job
+from detector_service.rpc.status import CallRefused, shutting_down
+from detector_service.scheduling.in_order import InOrder
+from detector_service.scheduling.pacing import Pacer
+from detector_service.scheduling.workers import Workers
+from detector_service.settings import Settings
+from detector_service.stats import Stats
+
+#: Answers of one stream that may be on their way to the client beyond what is being worked on: with
+#: none, a worker would wait for the network before it could take the stream's next frame.
+_ANSWERS_UNDER_WAY: Final = 2
+
+
+class StreamSession:
+    """A stream from its first message to its status.
+
+    Two tasks share it: one reads requests and puts frames before the workers, the other writes what
+    the workers answer. What can wait is bounded everywhere: frames by the stream's buffer (the newest
+    win), answers by the number of frames in work (while the client does not read, none are taken).
+    """
+
+    def __init__(
+        self,
+        context: "grpc.aio.ServicerContext[pb.StreamDetectionsRequest, pb.StreamDetectionsResponse]",
+        workers: Workers[Job, Answer],
+        settings: Settings,
+        stats: Stats,
+    ) -> None:
+        self._context: Final[Any] = context
+        self._workers: Final = workers
+        self._settings: Final = settings
+        self._stats: Final = stats
+        self._most_in_work: Final = workers.count + _ANSWERS_UNDER_WAY
+        self._seat: Final = workers.join(
+            self._deliver, capacity=settings.stream_buffer_frames, most_in_work=self._most_in_work
+        )
+        self._config = pb.StreamConfig()
+        self._frame_settings = FrameSettings(
+            settings.confidence_threshold, settings.crowd_threshold
+        )
+        self._pacer = Pacer(settings.max_stream_frame_rate)
+        self._in_order: Final[InOrder[Answer]] = InOrder()
+        self._unsent: Final[deque[Answer]] = deque()
+        self._summary: Final = pb.StreamSummary()
+        self._dropped: Final[Counter[pb.DropReason.ValueType]] = Counter()
+        self._untold_drops: Final[Counter[pb.DropReason.ValueType]] = Counter()
+        self._open_frames = 0  # accepted, and neither dropped nor answered
+        self._changed: Final = asyncio.Event()
+        self._writing: Final = asyncio.Lock()
+        self._ending: CallRefused | None = None
+        self._reader: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Serve the stream until the client has half-closed, or `drain` was called, and all is answered.
+
+        Raises:
+            CallRefused: the stream ends with a status other than OK.
+            asyncio.CancelledError: the client has gone, or its deadline has passed.
+        """
+        self._stats.active_streams += 1
+        self._reader = asyncio.create_task(self._read())
+        try:
+            while not (self._reader.done() and self._open_frames == 0):
+                if not self._unsent:
+                    self._changed.clear()
+                    await self._changed.wait()
+                while self._unsent:
+                    await self._send_answer()
+            if not self._reader.cancelled():
+                self._reader.result()
+            await self._send(pb.StreamDetectionsResponse(summary=self._summed_up()))
+            if self._ending is not None:
+                raise self._ending
+        finally:
+            self._reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await self._reader
+            self._workers.leave(self._seat)
+            self._stats.abandoned += self._open_frames
+            self._stats.active_streams -= 1
+
+    def drain(self) -> None:
+        """Take no more frames; answer those that were accepted, then end the stream."""
+        self._ending = self._ending or shutting_down()
+        if self._reader is not None:
+            self._reader.cancel()
+
+    async def _read(self) -> None:
+        try:
+            while (request := await self._context.read()) is not grpc.aio.EOF:
+                match request.WhichOneof("message"):
+                    case "frame":
+                        self._accept(request.frame)
+                    case "config":
+                        await self._configure(request.config)
+                    case _:
+                        raise InvalidFieldError("message", "must be set: a config or a frame")
+        except InvalidFieldError as error:
+            self._ending = CallRefused.of_field(error)
+        finally:
+            self._changed.set()
+
+    async def _configure(self, config: pb.StreamConfig) -> None:
+        self._frame_settings = check_stream_config(
+            config,
+            FrameSettings(self._settings.confidence_threshold, self._settings.crowd_threshold),
+        )
+        limits = [
+            rate for rate in (config.max_frame_rate, self._settings.max_stream_frame_rate) if rate
+        ]
+        applied = pb.StreamConfig(
+            camera=config.camera,
+            settings=pb.DetectionSettings(
+                confidence_threshold=self._frame_settings.confidence_threshold,
+                crowd_threshold=self._frame_settings.crowd_threshold,
+            ),
+            max_frame_rate=min(limits, default=0.0),
+            buffer_frames=config.buffer_frames or self._settings.stream_buffer_frames,
+        )
+        if applied.max_frame_rate != self._config.max_frame_rate:
+            self._pacer = Pacer(applied.max_frame_rate)
+        for _ in self._workers.resize(self._seat, applied.buffer_frames):
+            self._drop(pb.DROP_REASON_SUPERSEDED, was_accepted=True)
+        self._config = applied
+        await self._send(pb.StreamDetectionsResponse(configured=applied))
+
+    def _accept(self, frame: pb.Frame) -> None:
+        now = time.perf_counter()
+        self._stats.received += 1
+        self._summary.frames_received += 1
+        if not self._pacer.admit(now):
+            self._drop(pb.DROP_REASON_RATE_LIMITED, was_accepted=False)
+            return
+        job = Job(
+            frame, self._config.camera, self._frame_settings, self._summary.frames_received, now
+        )
+        self._open_frames += 1
+        if self._workers.put(self._seat, job) is not None:
+            # All that may be in work is answered, and the answers wait for the client.
+            held_up = len(self._unsent) >= self._most_in_work
+            self._drop(
+                pb.DROP_REASON_CLIENT_SLOW if held_up else pb.DROP_REASON_SUPERSEDED,
+                was_accepted=True,
+            )
+
+    def _drop(self, reason: pb.DropReason.ValueType, *, was_accepted: bool) -> None:
+        self._open_frames -= was_accepted
+        self._dropped[reason] += 1
+        self._untold_drops[reason] += 1
+        self._stats.drops[reason] += 1
+
+    def _deliver(self, number: int, _job: Job, answer: Answer) -> None:
+        self._unsent.extend(self._in_order.put(number, answer))
+        self._changed.set()
+
+    async def _send_answer(self) -> None:
+        answer = self._unsent[0]
+        if isinstance(answer, pb.FrameResult):
+            self._summary.results += 1
+            response = pb.StreamDetectionsResponse(result=answer)
+        else:
+            self._summary.errors += 1
+            response = pb.StreamDetectionsResponse(error=answer)
+        await self._send(response)
+        self._unsent.popleft()
+        self._open_frames -= 1
+        self._stats.answered(answer)
+        self._workers.release(self._seat)
+
+    async def _send(self, response: pb.StreamDetectionsResponse) -> None:
+        async with self._writing:
+            response.drops.extend(_counts(self._untold_drops))
+            self._untold_drops.clear()
+            try:
+                async with asyncio.timeout(self._settings.stream_write_timeout):
+                    await self._context.write(response)
+            except TimeoutError as error:
+                raise CallRefused(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
+                    pb.ERROR_REASON_CLIENT_NOT_READING,
+                    f"no answer could be sent for {self._settings.stream_write_timeout:g} s, because the "
+                    "client does not read; read the answers while sending frames",
+                ) from error
+
+    def _summed_up(self) -> pb.StreamSummary:
+        self._summary.drops.extend(_counts(self._dropped))
+        return self._summary
+
+
+def _counts(drops: Counter[pb.DropReason.ValueType]) -> list[pb.DropCount]:
+    return [pb.DropCount(reason=reason, count=count) for reason, count in sorted(drops.items())]

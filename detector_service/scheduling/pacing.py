@@ -1,0 +1,30 @@
+"""How often a stream's frames are let through."""
+
+
+class Pacer:
+    """Lets through at most so many frames a second, evenly spaced.
+
+    A leaky bucket as a meter, in the form of the generic cell rate algorithm (ITU-T I.371, annex A): a
+    frame is let through unless it comes earlier than it is due by more than half an interval. That
+    allowance keeps a camera's jitter from costing it every second frame.
+    """
+
+    def __init__(self, frames_per_second: float) -> None:
+        """Make a pacer.
+
+        Args:
+            frames_per_second: 0 means no limit.
+        """
+        self._interval = 1 / frames_per_second if frames_per_second else 0.0
+        self._due = float("-inf")
+
+    def admit(self, now: float) -> bool:
+        """Say whether a frame that comes now is let through.
+
+        Args:
+            now: seconds, by a clock that never goes back.
+        """
+        if now < self._due - self._interval / 2:
+            return False
+        self._due = max(self._due, now) + self._interval
+        return True

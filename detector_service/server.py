@@ -1,0 +1,197 @@
+"""The process: it listens, loads, serves, and goes down in good order."""
+
+import asyncio
+import ipaddress
+import time
+from contextlib import suppress
+from typing import Final
+
+import grpc
+import structlog
+from crowd.detector.v1 import detector_pb2, detector_pb2_grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from detector_service import engines
+from detector_service.crowd.alerts import CrowdAlertLevels
+from detector_service.detection import model_files
+from detector_service.detection.detector import Detector
+from detector_service.errors import ConfigurationError
+from detector_service.pipeline import FrameLimits, Pipeline
+from detector_service.rpc.answering import Answer, FrameAnswering, Job
+from detector_service.rpc.auth import TokenInterceptor, Tokens
+from detector_service.rpc.servicer import DetectorServicer
+from detector_service.scheduling.workers import Workers
+from detector_service.settings import Settings
+from detector_service.stats import Stats
+
+_log = structlog.get_logger()
+
+_SERVICE: Final = detector_pb2.DESCRIPTOR.services_by_name["DetectorService"].full_name
+_REFLECTED: Final = (_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+_LAG_INTERVAL: Final = 0.05  # seconds between two looks at the event loop's lateness
+
+
+class DetectorServer:
+    """The service from its first open port to its last answer.
+
+    Used in this order: `listen`, `load`, `drain`. Between the first two it answers health checks with
+    NOT_SERVING and everything else with UNAVAILABLE.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings: Final = settings
+        self.stats: Final = Stats()
+        self._servicer: Final = DetectorServicer(settings, self.stats)
+        self._health: Final = health.aio.HealthServicer()
+        self._server: grpc.aio.Server | None = None
+        self._detector: Detector | None = None
+        self._workers: Workers[Job, Answer] | None = None
+        self._lag_watch: asyncio.Task[None] | None = None
+
+    async def listen(self) -> int:
+        """Open the port; give its number.
+
+        Raises:
+            ConfigurationError: the address cannot be used, or the tokens cannot be read.
+        """
+        settings = self._settings
+        interceptors = []
+        if settings.auth_tokens_file is not None:
+            interceptors.append(TokenInterceptor(Tokens.read(settings.auth_tokens_file)))
+        elif not _loopback(settings.host):
+            _log.warning(
+                "auth.open",
+                message=f"anyone who reaches {settings.host} may call; set AUTH_TOKENS_FILE to ask for tokens",
+            )
+        self._server = grpc.aio.server(
+            interceptors=interceptors, options=_channel_options(settings)
+        )
+        detector_pb2_grpc.add_DetectorServiceServicer_to_server(self._servicer, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(_REFLECTED, self._server)
+        await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+        port = self._bind(self._server)
+        await self._server.start()
+        self._lag_watch = asyncio.create_task(self._watch_loop())
+        return port
+
+    async def load(self) -> None:
+        """Load and warm the models, then serve.
+
+        Raises:
+            ModelError: a model cannot serve; the text names the variable, the file and the cure.
+        """
+        settings = self._settings
+        if settings.use_gpu:
+            _log.info("engine.cpu", message="USE_GPU is set, but this version runs on the CPU only")
+        engine = "openvino" if settings.engine == "auto" else settings.engine
+        count = settings.workers or engines.default_workers()
+        files = model_files.choose(
+            settings.face_model, settings.body_model, engines.suffixes(engine)
+        )
+        self._detector = detector = await asyncio.to_thread(
+            Detector.load,
+            files,
+            engine=engine,
+            precision=settings.precision,
+            parallel=count,
+            max_input=settings.max_frame_size,
+        )
+        limits = FrameLimits(settings.max_frame_bytes, settings.max_image_pixels)
+        levels = CrowdAlertLevels.parse(settings.crowd_alert_levels)
+        self._workers = Workers(
+            count, lambda: FrameAnswering(Pipeline(detector, limits), levels, debug=settings.debug)
+        )
+        self._servicer.serve(detector, self._workers)
+        for model in detector.models:
+            _log.info(
+                "model.loaded",
+                path=str(model.file.path),
+                roles=sorted(model.file.roles),
+                engine=model.engine.name,
+                device=model.engine.device,
+                precision=model.engine.precision,
+                input_size=model.longest,
+                seconds=round(model.warm_up_seconds, 3),
+            )
+        await self._say(health_pb2.HealthCheckResponse.SERVING)
+
+    async def drain(self) -> None:
+        """Go down in good order; may be called twice.
+
+        1. Health says NOT_SERVING, so that nobody new is sent here.
+        2. New calls are refused; streams answer what they have accepted, then end.
+        3. The port is closed, once all calls have ended or DRAIN_TIMEOUT has passed.
+        4. The workers end, then the models are let go.
+        """
+        started = time.monotonic()
+        await self._health.enter_graceful_shutdown()
+        timeout = self._settings.drain_timeout
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._servicer.drain()
+        if self._server is not None:
+            await self._server.stop(max(timeout - (time.monotonic() - started), 0))
+        if self._lag_watch is not None:
+            self._lag_watch.cancel()
+        if self._workers is not None:
+            await self._workers.close()
+        if self._detector is not None:
+            await asyncio.to_thread(self._detector.close)
+
+    def _bind(self, server: grpc.aio.Server) -> int:
+        host, settings = self._settings.host, self._settings
+        address = (
+            f"[{host}]:{settings.grpc_port}" if ":" in host else f"{host}:{settings.grpc_port}"
+        )
+        try:
+            if settings.tls_cert_file is None or settings.tls_key_file is None:
+                return server.add_insecure_port(address)
+            client_ca = settings.tls_client_ca_file
+            credentials = grpc.ssl_server_credentials(
+                [(settings.tls_key_file.read_bytes(), settings.tls_cert_file.read_bytes())],
+                root_certificates=client_ca.read_bytes() if client_ca else None,
+                require_client_auth=client_ca is not None,
+            )
+            return server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise ConfigurationError(
+                f"HOST={host}, GRPC_PORT={settings.grpc_port}: cannot listen there; is the port in use, or the "
+                "address not this machine's? Choose another, or end what uses it"
+            ) from error
+
+    async def _say(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:
+        for name in ("", _SERVICE):
+            await self._health.set(name, status)
+
+    async def _watch_loop(self) -> None:
+        """Measure how late the event loop runs what is due."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _LAG_INTERVAL
+            await asyncio.sleep(_LAG_INTERVAL)
+            self.stats.loop_lag.append(max(loop.time() - due, 0.0))
+
+
+def _channel_options(settings: Settings) -> list[tuple[str, int]]:
+    return [
+        # Without this a second process would share the port in silence.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", -1),
+        # A client that vanished without a word is found by pings that it does not answer.
+        ("grpc.keepalive_time_ms", round(settings.keepalive_time * 1000)),
+        ("grpc.keepalive_timeout_ms", round(settings.keepalive_timeout * 1000)),
+        ("grpc.http2.max_pings_without_data", 0),
+        # Clients may ping every 10 s, with or without a call; more often gets them a GOAWAY.
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,201 @@
+"""The detector's settings: environment variables and a ``.env`` file, checked at start."""
+
+import ssl
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from detector_service.crowd.alerts import CrowdAlertLevels
+from detector_service.detection.model_files import Choice
+from detector_service.errors import ConfigurationError
+from detector_service.frame_settings import MAX_CROWD_THRESHOLD, MAX_FRAME_RATE, MAX_WAITING_FRAMES
+
+_MIB: Final = 1024 * 1024
+
+
+def _readable_file(path: Path) -> Path:
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from error
+
+
+def _alert_levels(text: str) -> str:
+    CrowdAlertLevels.parse(text)
+    return text
+
+
+def _url(*schemes: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if urlsplit(text).scheme not in schemes:
+            raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return text
+
+    return AfterValidator(check)
+
+
+_File = Annotated[Path, AfterValidator(_readable_file)]
+
+
+class Settings(BaseSettings):
+    """What an operator may set; the name of the environment variable is the field's in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    # Where it listens, and who may come in.
+    host: str = "0.0.0.0"  # noqa: S104 - the documented default; the log says so when no token is asked for
+    grpc_port: int = Field(50051, ge=0, le=65535, description="0 takes a free one")
+    tls_cert_file: _File | None = None
+    tls_key_file: _File | None = None
+    tls_client_ca_file: _File | None = None
+    auth_tokens_file: _File | None = None
+
+    # Models and how they run.
+    face_model_path: Path = Path("./models/YOLO12n_finetuned/best.pt")
+    body_model_path: Path = Path("./models/YOLO12n_pretrained/yolo12n.pt")
+    engine: Literal["auto", "openvino"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    use_gpu: bool = True
+    tensorrt_enabled: bool = False
+    max_frame_size: int = Field(1024, ge=32, le=8192, description="pixels")
+    workers: int = Field(0, ge=0, le=256, description="threads; 0 suits the machine")
+
+    # What is looked for.
+    confidence_threshold: float = Field(0.5, ge=0, le=1)
+    crowd_threshold: int = Field(10, ge=0, le=MAX_CROWD_THRESHOLD, description="people")
+    crowd_alert_levels: Annotated[str, AfterValidator(_alert_levels)] = "warning=1"
+
+    # Limits.
+    max_image_pixels: int = Field(50_000_000, ge=1, le=1_000_000_000)
+    max_frame_bytes: int = Field(32 * _MIB, ge=1024, le=1024 * _MIB)
+    max_message_bytes: int = Field(64 * _MIB, ge=1024, le=2047 * _MIB)
+    max_batch_frames: int = Field(32, ge=1, le=1024)
+    max_queued_frames: int = Field(64, ge=1, le=100_000, description="of unary calls")
+    max_streams: int = Field(256, ge=1, le=100_000)
+    max_stream_frame_rate: float = Field(
+        0, ge=0, le=MAX_FRAME_RATE, description="frames a second; 0: no limit"
+    )
+    stream_buffer_frames: int = Field(2, ge=1, le=MAX_WAITING_FRAMES)
+    stream_write_timeout: float = Field(30, gt=0, le=3600, description="seconds")
+    keepalive_time: float = Field(60, ge=1, le=7200, description="seconds")
+    keepalive_timeout: float = Field(20, ge=0.1, le=600, description="seconds")
+    drain_timeout: float = Field(30, ge=0, le=3600, description="seconds")
+
+    # Logs.
+    debug: bool = False
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    log_file: Path = Path("./logs/app.log")
+
+    # Shared with what is not part of this version; checked, so that a slip does not wait until it is.
+    database_url: Annotated[
+        str, _url("sqlite", "sqlite+aiosqlite", "postgresql", "postgresql+asyncpg")
+    ] = "sqlite+aiosqlite:///./data/history.db"
+    redis_url: Annotated[str, _url("redis", "rediss", "unix")] | None = None
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            given, missing = (
+                ("TLS_CERT_FILE", "TLS_KEY_FILE")
+                if self.tls_cert_file
+                else ("TLS_KEY_FILE", "TLS_CERT_FILE")
+            )
+            raise ValueError(f"{given} is set, but {missing} is not; TLS needs both")
+        if self.tls_client_ca_file and not self.tls_cert_file:
+            raise ValueError(
+                "TLS_CLIENT_CA_FILE is set, but TLS_CERT_FILE and TLS_KEY_FILE are not; mTLS needs all three"
+            )
+        if self.tls_cert_file and self.tls_key_file:
+            _check_tls(self.tls_cert_file, self.tls_key_file, self.tls_client_ca_file)
+        if self.max_message_bytes < self.max_frame_bytes + 64 * 1024:
+            raise ValueError(
+                f"MAX_MESSAGE_BYTES={self.max_message_bytes} leaves no room for a frame of "
+                f"MAX_FRAME_BYTES={self.max_frame_bytes}; it must be at least 65536 more"
+            )
+        if self.tensorrt_enabled:
+            raise ValueError("TENSORRT_ENABLED=True: this version has no TensorRT engine; unset it")
+        return self
+
+    @property
+    def face_model(self) -> Choice:
+        """The face model's path, and whether it was set."""
+        return Choice(
+            "FACE_MODEL_PATH", self.face_model_path, "face_model_path" in self.model_fields_set
+        )
+
+    @property
+    def body_model(self) -> Choice:
+        """The body model's path, and whether it was set."""
+        return Choice(
+            "BODY_MODEL_PATH", self.body_model_path, "body_model_path" in self.model_fields_set
+        )
+
+    def described(self) -> str:
+        """Give all settings as they apply, as lines of a .env file; passwords are hidden."""
+        return "\n".join(
+            f"{name.upper()}={_shown(value)}"
+            for name, value in self.model_dump().items()
+            if value is not None
+        )
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings.
+
+    Raises:
+        ConfigurationError: names every variable that is not acceptable, its value, and what is.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise ConfigurationError(
+            "\n".join(_complaint(dict(item)) for item in error.errors())
+        ) from error
+
+
+def _complaint(item: dict[str, Any]) -> str:
+    message = item["msg"].removeprefix("Value error, ")
+    if not item["loc"]:
+        return str(message)
+    name = str(item["loc"][0])
+    field = Settings.model_fields.get(name)
+    unit = f" ({field.description})" if field is not None and field.description else ""
+    return f"{name.upper()}={_shown(item['input'])}: {message[0].lower()}{message[1:]}{unit}"
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    if "://" not in text or "@" not in text:
+        return text
+    parts = urlsplit(text)
+    user, _, host = parts.netloc.rpartition("@")
+    hidden = f"{user.partition(':')[0]}:***@{host}"
+    return urlunsplit(parts._replace(netloc=hidden))
+
+
+def _check_tls(certificate: Path, key: Path, client_ca: Path | None) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"TLS_CERT_FILE={certificate} and TLS_KEY_FILE={key} are no certificate with its key in PEM "
+            f"form, without a password ({error})"
+        ) from error
+    if client_ca is not None:
+        try:
+            context.load_verify_locations(client_ca)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"TLS_CLIENT_CA_FILE={client_ca} is no certificate in PEM form ({error})"
+            ) from error
+
+
+def _no_password() -> str:
+    raise ValueError("the key is protected by a password")

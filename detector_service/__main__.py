@@ -6,6 +6,7 @@ Exit codes: 0 after a drain; 1 where a model cannot be loaded; 2 where a setting
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -74,7 +75,8 @@ async def _serve(settings: Settings) -> int:
                 tls=settings.tls_cert_file is not None,
             )
         await stopped
-        await asyncio.wait({loading})
+        with contextlib.suppress(ModelError):  # of no interest to who has stopped it
+            await loading
         _log.info("service.draining")
         return 0
     finally:

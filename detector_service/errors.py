@@ -29,13 +29,9 @@ class FrameRefused(DetectorError):  # noqa: N818 - it is no error of the service
     Attributes:
         reason: which one of the contract's ``ErrorReason`` values.
         field: the field of the ``Frame`` at fault, as a path; empty where none is.
-        details: more for developers, empty but for ``DEBUG``.
     """
 
-    def __init__(
-        self, reason: pb.ErrorReason.ValueType, message: str, *, field: str = "", details: str = ""
-    ) -> None:
+    def __init__(self, reason: pb.ErrorReason.ValueType, message: str, *, field: str = "") -> None:
         super().__init__(message)
         self.reason = reason
         self.field = field
-        self.details = details

@@ -21,14 +21,12 @@ class Findings:
         bodies: boxes of people.
         crowd: the frame's figures.
         inference_seconds: what the resize and the models took.
-        post_seconds: what everything after them took, but for the crowd's figures.
     """
 
     faces: Boxes
     bodies: Boxes
     crowd: CrowdFigures
     inference_seconds: float
-    post_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,5 +88,4 @@ class Pipeline:
             found.bodies,
             analyse(found.faces, found.bodies, width, height),
             found.inference_seconds,
-            found.post_seconds,
         )

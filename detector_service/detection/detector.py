@@ -37,13 +37,11 @@ class Detections:
         faces: boxes of faces.
         bodies: boxes of people.
         inference_seconds: what resizing and the models took.
-        post_seconds: what reading their answers took.
     """
 
     faces: Boxes
     bodies: Boxes
     inference_seconds: float
-    post_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +143,7 @@ class DetectorWorker:
             confidence_threshold: detections score more than this; in [0, 1].
         """
         found: dict[Role, Boxes] = {}
-        inference = post = 0.0
+        inference_seconds = 0.0
         height, width = image.shape[:2]
         for model, request in self._models:
             started = time.perf_counter()
@@ -153,13 +151,11 @@ class DetectorWorker:
             buffer = request.buffer(letterbox.height, letterbox.width)
             letterbox.apply(image, buffer)
             predictions = request.infer(buffer)[0]
-            inferred = time.perf_counter()
+            inference_seconds += time.perf_counter() - started
             candidates = _read(predictions, model, confidence_threshold)
             for role, classes in model.counted.items():
                 found[role] = _in_frame(candidates.of(classes), letterbox)
-            inference += inferred - started
-            post += time.perf_counter() - inferred
-        return Detections(found["face"], found["body"], inference, post)
+        return Detections(found["face"], found["body"], inference_seconds)
 
 
 def _read(predictions: NDArray[np.float32], model: Model, threshold: float) -> heads.Candidates:
@@ -216,9 +212,9 @@ def _warm_up(model: Model) -> None:
     model.engine.prepare(letterbox.height, letterbox.width)
     blank = np.zeros((height, width, 3), np.uint8)
     request = model.engine.request()
-    buffer = request.buffer(letterbox.height, letterbox.width)
-    letterbox.apply(blank, buffer)
     try:
+        buffer = request.buffer(letterbox.height, letterbox.width)
+        letterbox.apply(blank, buffer)
         predictions = request.infer(buffer)
     except RuntimeError as error:
         raise ModelError(f"{model.file.path}: a first inference failed: {error}") from error

@@ -104,14 +104,18 @@ def _locate(choice: Choice, loadable: tuple[str, ...]) -> Path:
 
 
 def content_hash(path: Path) -> str:
-    """Give the SHA-256 of a model's file, or of all files in its folder, in hexadecimal.
+    """Give the SHA-256 of a model's files, in hexadecimal: of an .xml also its .bin, of a folder all.
 
     Raises:
         ModelError: it cannot be read.
     """
     digest = hashlib.sha256()
     try:
-        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        if path.is_dir():
+            files = sorted(path.iterdir())
+        else:
+            files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+        for file in files:
             if file.is_file():
                 with file.open("rb") as stream:
                     while chunk := stream.read(1 << 20):

@@ -1,6 +1,7 @@
 """JPEG, PNG and WebP files: the header first, then, if it is acceptable, the pixels."""
 
 import io
+import warnings
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -21,6 +22,8 @@ _EXIF_ORIENTATION: Final = 0x0112  # Exif 2.32, section 4.6.4
 
 # The limit on pixels is checked here, with a reason of its own; Pillow's, a global, would only warn.
 PillowImage.MAX_IMAGE_PIXELS = None
+# What is odd about a client's EXIF block is neither this service's business nor its log's.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,7 @@ from detector_service.crowd.alerts import CrowdAlertLevels
 from detector_service.detection.detector import Boxes
 from detector_service.errors import FrameRefused
 from detector_service.frame_settings import FrameSettings, InvalidFieldError, check_name
-from detector_service.frames.pixels import Image
-from detector_service.pipeline import Findings, Pipeline
+from detector_service.pipeline import Pipeline
 from detector_service.wire import duration
 
 _log = structlog.get_logger()
@@ -59,22 +58,36 @@ class FrameAnswering:
 
     def __call__(self, job: Job, *, abandoned: Callable[[], bool]) -> Answer:
         """Answer a frame; one that is abandoned on the way gets an answer nobody will see."""
-        started = time.perf_counter()
         about = pb.FrameInfo(sequence=job.sequence)
         if job.frame.HasField("capture_time"):
             about.capture_time.CopyFrom(job.frame.capture_time)
         try:
-            settings = _checked(job, about)
-            image = self._decode(job)
-            about.height, about.width = image.shape[:2]
-            decoded = time.perf_counter()
-            if abandoned():
-                return pb.FrameError(frame=about)
-            findings = self._find(image, settings)
+            return self._answer(job, about, abandoned)
         except FrameRefused as refused:
-            return pb.FrameError(
-                frame=about, reason=refused.reason, message=str(refused), details=refused.details
+            return pb.FrameError(frame=about, reason=refused.reason, message=str(refused))
+        except Exception as error:  # noqa: BLE001 - one frame must not end the thread
+            decoded = about.width > 0
+            _log.exception(
+                "frame.failed", camera=about.camera, sequence=job.sequence, decoded=decoded
             )
+            return pb.FrameError(
+                frame=about,
+                reason=pb.ERROR_REASON_INFERENCE_FAILED
+                if decoded
+                else pb.ERROR_REASON_CORRUPT_IMAGE,
+                message=f"{'inference' if decoded else 'decoding'} failed: {error}; the service's log says more",
+                details=traceback.format_exc() if self._debug else "",
+            )
+
+    def _answer(self, job: Job, about: pb.FrameInfo, abandoned: Callable[[], bool]) -> Answer:
+        started = time.perf_counter()
+        settings = _checked(job, about)
+        image = self._pipeline.decode(job.frame)
+        about.height, about.width = image.shape[:2]
+        decoded = time.perf_counter()
+        if abandoned():
+            return pb.FrameError(frame=about)
+        findings = self._pipeline.find(image, settings.confidence_threshold)
         crowd = findings.crowd
         result = pb.FrameResult(
             frame=about,
@@ -99,30 +112,6 @@ class FrameAnswering:
         result.processing_time.CopyFrom(duration(finished - job.arrived))
         return result
 
-    def _decode(self, job: Job) -> Image:
-        try:
-            return self._pipeline.decode(job.frame)
-        except FrameRefused:
-            raise
-        except Exception as error:
-            _log.exception("frame.decode_failed", camera=job.camera, sequence=job.sequence)
-            raise FrameRefused(
-                pb.ERROR_REASON_CORRUPT_IMAGE,
-                f"the image cannot be decoded: {error}",
-                details=self._trace(),
-            ) from error
-
-    def _find(self, image: Image, settings: FrameSettings) -> Findings:
-        try:
-            return self._pipeline.find(image, settings.confidence_threshold)
-        except Exception as error:
-            _log.exception("frame.inference_failed")
-            raise FrameRefused(
-                pb.ERROR_REASON_INFERENCE_FAILED,
-                f"inference failed: {error}; the service's log says more",
-                details=self._trace(),
-            ) from error
-
     def _warn(self, result: pb.FrameResult, settings: FrameSettings) -> None:
         people, threshold = result.crowd.total_people, settings.crowd_threshold
         level = self._levels.of(people, threshold)
@@ -136,9 +125,6 @@ class FrameAnswering:
                 total_people=people,
                 crowd_threshold=threshold,
             )
-
-    def _trace(self) -> str:
-        return traceback.format_exc() if self._debug else ""
 
 
 def _checked(job: Job, about: pb.FrameInfo) -> FrameSettings:

@@ -24,6 +24,9 @@ from detector_service.wire import duration
 _Servicer = TypeVar("_Servicer")
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
+#: How long a status may take to reach its client.
+_STATUS_SECONDS: Final = 5.0
+
 _Context = Any  # grpc.aio.ServicerContext; the generated base class wants a type of its own
 
 
@@ -37,7 +40,16 @@ def _ends_with_status(
         try:
             return await call(servicer, request, context)
         except CallRefused as refused:
-            await refused.end(context)
+            try:
+                async with asyncio.timeout(_STATUS_SECONDS):
+                    await refused.end(context)
+            except TimeoutError:
+                # The status waits behind an answer that the client does not read. grpc.aio cannot
+                # cancel a call, but it drops, and thereby cancels, one whose handler was cancelled.
+                raise asyncio.CancelledError from None
+            except grpc.aio.InternalError:
+                # The client has left before its status could be sent.
+                raise asyncio.CancelledError from None
 
     return wrapped
 

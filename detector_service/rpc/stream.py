@@ -61,6 +61,7 @@ class StreamSession:
         self._writing: Final = asyncio.Lock()
         self._ending: CallRefused | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._between_messages = False
 
     async def run(self) -> None:
         """Serve the stream until the client has half-closed, or `drain` was called, and all is answered.
@@ -71,6 +72,7 @@ class StreamSession:
         """
         self._stats.active_streams += 1
         self._reader = asyncio.create_task(self._read())
+        self._reader.add_done_callback(lambda _: self._changed.set())
         try:
             while not (self._reader.done() and self._open_frames == 0):
                 if not self._unsent:
@@ -94,12 +96,12 @@ class StreamSession:
     def drain(self) -> None:
         """Take no more frames; answer those that were accepted, then end the stream."""
         self._ending = self._ending or shutting_down()
-        if self._reader is not None:
+        if self._reader is not None and self._between_messages:
             self._reader.cancel()
 
     async def _read(self) -> None:
         try:
-            while (request := await self._context.read()) is not grpc.aio.EOF:
+            while (request := await self._next_request()) is not None:
                 match request.WhichOneof("message"):
                     case "frame":
                         self._accept(request.frame)
@@ -109,8 +111,17 @@ class StreamSession:
                         raise InvalidFieldError("message", "must be set: a config or a frame")
         except InvalidFieldError as error:
             self._ending = CallRefused.of_field(error)
+
+    async def _next_request(self) -> pb.StreamDetectionsRequest | None:
+        """Give the next message, or None where the client has half-closed or the service goes down."""
+        if self._ending is not None:
+            return None
+        self._between_messages = True
+        try:
+            request = await self._context.read()
         finally:
-            self._changed.set()
+            self._between_messages = False
+        return None if request is grpc.aio.EOF else request
 
     async def _configure(self, config: pb.StreamConfig) -> None:
         self._frame_settings = check_stream_config(

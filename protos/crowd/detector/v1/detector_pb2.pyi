@@ -1399,7 +1399,7 @@ class GetStatsResponse(_message.Message):
     resident_memory_bytes: _builtins.int
     """Of the service's process, bytes."""
     frames_abandoned: _builtins.int
-    """Frames whose caller left before they were looked at."""
+    """Frames whose caller left before they were answered."""
     @_builtins.property
     def average_processing_time(self) -> _duration_pb2.Duration:
         """Mean from arrival to result, over those frames; 0 before the first."""

@@ -1,0 +1,143 @@
+"""The threads: they pull, they answer on the event loop, they end when told to."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from detector_service.scheduling.workers import Seat, Work, Workers
+
+
+class Gate:
+    """Work that waits, in its thread, until it is let through; it answers with the thread's name."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.entered = threading.Semaphore(0)
+        self.abandoned: list[bool] = []
+
+    def __call__(self, job: int, *, abandoned: Callable[[], bool]) -> tuple[int, str]:
+        self.entered.release()
+        assert self.open.wait(20)
+        self.abandoned.append(abandoned())
+        return job, threading.current_thread().name
+
+    async def somebody_entered(self) -> None:
+        """Wait until a thread is at work."""
+        assert await asyncio.to_thread(self.entered.acquire, timeout=20)
+
+
+class Desk:
+    """A caller: it has a seat and keeps what it is handed."""
+
+    def __init__(
+        self, workers: Workers[int, tuple[int, str]], capacity: int = 8, most_in_work: int = 8
+    ) -> None:
+        self.answers: list[tuple[int, int]] = []
+        self.threads: set[str] = set()
+        self.handed_on: set[str] = set()
+        self.came = asyncio.Event()
+        self.seat: Seat[int, tuple[int, str]] = workers.join(
+            self.deliver, capacity=capacity, most_in_work=most_in_work
+        )
+
+    def deliver(self, number: int, job: int, answer: tuple[int, str]) -> None:
+        """Take an answer."""
+        assert answer[0] == job
+        self.answers.append((number, job))
+        self.threads.add(answer[1])
+        self.handed_on.add(threading.current_thread().name)
+        self.came.set()
+
+    async def has(self, count: int) -> None:
+        """Wait for so many answers."""
+        async with asyncio.timeout(20):
+            while len(self.answers) < count:
+                self.came.clear()
+                await self.came.wait()
+
+
+@asynccontextmanager
+async def working(
+    count: int, work: Work[int, tuple[int, str]]
+) -> AsyncIterator[Workers[int, tuple[int, str]]]:
+    """Run workers."""
+    workers = Workers(count, lambda: work)
+    try:
+        yield workers
+    finally:
+        await workers.close()
+
+
+async def test_work_is_done_in_threads_and_answered_on_the_event_loop() -> None:
+    """Jobs never run on the loop's thread, answers always arrive there, numbered as they were taken."""
+    gate = Gate()
+    gate.open.set()
+    async with working(2, gate) as workers:
+        desk = Desk(workers)
+        for job in range(6):
+            assert workers.put(desk.seat, job) is None
+        await desk.has(6)
+    assert sorted(desk.answers) == [(n, n) for n in range(6)]
+    assert desk.handed_on == {threading.current_thread().name}
+    assert desk.threads <= {"worker-0", "worker-1"}
+
+
+async def test_a_free_worker_takes_what_is_newest_at_that_moment() -> None:
+    """While the only worker is busy, newer jobs replace older ones; the freed worker takes what is left."""
+    gate = Gate()
+    async with working(1, gate) as workers:
+        desk = Desk(workers, capacity=1)
+        workers.put(desk.seat, 0)
+        await gate.somebody_entered()
+        assert [workers.put(desk.seat, job) for job in (1, 2, 3)] == [None, 1, 2]
+        gate.open.set()
+        await desk.has(2)
+    assert desk.answers == [(0, 0), (1, 3)]
+
+
+async def test_a_seat_that_is_given_up_is_handed_nothing_more() -> None:
+    """What waited is not done; what is in work learns that nobody waits, and is not delivered."""
+    gate = Gate()
+    async with working(1, gate) as workers:
+        gone, stays = Desk(workers), Desk(workers)
+        workers.put(gone.seat, 0)
+        await gate.somebody_entered()
+        workers.put(gone.seat, 1)
+        workers.put(stays.seat, 2)
+        assert workers.leave(gone.seat) == 1
+        gate.open.set()
+        await stays.has(1)
+    assert gone.answers == []
+    assert gate.abandoned == [True, False]
+
+
+async def test_unreleased_answers_hold_up_their_own_caller_only() -> None:
+    """With its limit in work, a caller gets no more until an answer has been sent."""
+    gate = Gate()
+    gate.open.set()
+    async with working(1, gate) as workers:
+        slow, quick = Desk(workers, most_in_work=1), Desk(workers)
+        workers.put(slow.seat, 0)
+        workers.put(slow.seat, 1)
+        for job in range(3):
+            workers.put(quick.seat, job)
+        await quick.has(3)
+        await slow.has(1)
+        assert workers.waiting == 1
+        workers.release(slow.seat)
+        await slow.has(2)
+
+
+async def test_closing_twice_is_closing() -> None:
+    """Threads end, and a second call finds nothing to do."""
+    workers = Workers(3, Gate)
+    before = {thread.name for thread in threading.enumerate()}
+    assert {"worker-0", "worker-1", "worker-2"} <= before
+    await workers.close()
+    await workers.close()
+    assert not {thread.name for thread in threading.enumerate()} & {
+        "worker-0",
+        "worker-1",
+        "worker-2",
+    }

@@ -33,8 +33,8 @@ os.environ.update(
 
 import skimage.data  # noqa: E402
 import torch  # noqa: E402
-from ultralytics import YOLO  # noqa: E402
 from ultralytics.data.augment import LetterBox  # noqa: E402
+from ultralytics.models import YOLO  # noqa: E402
 from ultralytics.nn.tasks import DetectionModel  # noqa: E402
 from ultralytics.utils import ASSETS, ROOT, YAML  # noqa: E402
 
@@ -71,7 +71,8 @@ class Recipe:
 
 def coco_classes() -> dict[int, str]:
     """Give the names of COCO's 80 classes; 0 is 'person'."""
-    names = YAML.load(ROOT / "cfg" / "datasets" / "coco.yaml")["names"]
+    yaml: Any = YAML
+    names = yaml.load(ROOT / "cfg" / "datasets" / "coco.yaml")["names"]
     return {int(index): str(name) for index, name in names.items()}
 
 
@@ -83,7 +84,8 @@ def photograph_files() -> tuple[Path, Path]:
 def photographs() -> tuple[Image, Image, Image]:
     """Give a street (810 x 1080), two men (1280 x 720) and an astronaut (512 x 512)."""
     street, men = (np.asarray(cv2.imread(str(path)), np.uint8) for path in photograph_files())
-    astronaut = np.asarray(skimage.data.astronaut(), np.uint8)
+    samples: Any = skimage.data
+    astronaut = np.asarray(samples.astronaut(), np.uint8)
     return street, men, np.ascontiguousarray(astronaut[..., ::-1])
 
 
@@ -105,13 +107,14 @@ def frames() -> dict[str, Image]:
 def save(recipe: Recipe, weights: Path) -> None:
     """Make a model and write its weights, as half-precision numbers, as Ultralytics does."""
     torch.manual_seed(recipe.seed)
-    network = DetectionModel(recipe.architecture, nc=len(recipe.classes), verbose=False)
+    make: Any = DetectionModel
+    network = make(recipe.architecture, nc=len(recipe.classes), verbose=False)
     network.names = dict(recipe.classes)
     pictures = _pictures()
     with torch.no_grad():
         _take_statistics(network, pictures)
         _spread_answers(network, pictures)
-    model = YOLO(recipe.architecture, task="detect")
+    model: Any = YOLO(recipe.architecture, task="detect")
     model.model = network
     model.save(weights)
 
@@ -151,7 +154,7 @@ class Oracle:
     def __init__(
         self, weights: Path, *, side: int, end_to_end: bool = False, rect: bool = True
     ) -> None:
-        self._model: Final = YOLO(weights)
+        self._model: Final[Any] = YOLO(weights)
         self._end_to_end: Final = end_to_end
         self._how: Final = {
             "imgsz": side,
@@ -240,7 +243,7 @@ def _resized(image: Image, width: int, height: int) -> Image:
 
 def _pictures() -> Any:
     """Give the frames as a network sees them, shape (n, 3, SIDE, SIDE)."""
-    fit = LetterBox((SIDE, SIDE))
+    fit: Any = LetterBox((SIDE, SIDE))
     pictures = np.stack([fit(image=frame) for frame in frames().values()])[..., ::-1]
     return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))).float() / 255
 

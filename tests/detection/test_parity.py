@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 
 import cv2
 import numpy as np
+import openvino as ov
 import pytest
 from numpy.typing import NDArray
 
@@ -287,7 +288,7 @@ def test_every_box_equals_predicts(
         for engine in _engines(detector):
             engine._by_size.clear()  # the one for the usual frame, made at the start
         worker = detector.worker()
-        for frame in frames.values():
+        for frame in _frames_for(name, frames):
             total.add(agree(subject, worker.detect(frame, subject.threshold), frame))
         assert not any(engine._by_size for engine in _engines(detector))
     _assert_telling(total, subject)
@@ -303,7 +304,7 @@ def test_every_box_equals_predicts_at_a_size_of_its_own(
     subject, total = workshop.subject(name), Deviation()
     with serving(subject, "fp32") as detector:
         worker = detector.worker()
-        for frame in frames.values():
+        for frame in _frames_for(name, frames):
             height, width = frame.shape[:2]
             for model, engine in zip(detector.models, _engines(detector), strict=True):
                 letterbox = model.letterbox(width, height)
@@ -311,6 +312,27 @@ def test_every_box_equals_predicts_at_a_size_of_its_own(
                 assert (letterbox.height, letterbox.width) in engine._by_size
             total.add(agree(subject, worker.detect(frame, subject.threshold), frame))
     _assert_telling(total, subject)
+
+
+def _frames_for(name: str, frames: Mapping[str, Image]) -> list[Image]:
+    """Leave out, of a head that always gives 300 detections, the frame that has fewer places."""
+    left_out = {"elongated"} if "end to end" in name else set()
+    return [frame for shape, frame in frames.items() if shape not in left_out]
+
+
+@pytest.mark.xfail(
+    raises=RuntimeError,
+    strict=True,
+    reason="an exported end-to-end head takes the best 300 of an input's places, however few it has",
+)
+def test_an_input_of_fewer_places_than_detections(
+    workshop: Workshop, frames: dict[str, Image]
+) -> None:
+    """A frame whose input has only 210 places for boxes gets predict's, without NMS too."""
+    subject = workshop.subject("yolo26n, end to end")
+    with serving(subject, "fp32") as detector:
+        found = detector.worker().detect(frames["elongated"], subject.threshold)
+        agree(subject, found, frames["elongated"])
 
 
 def _assert_telling(total: Deviation, subject: Subject) -> None:
@@ -416,34 +438,45 @@ def test_a_frame_in_rgb_order_is_noticed(
 
 
 def _views(photographs: Sequence[Image]) -> list[Image]:
-    """Give parts of the photographs, in sizes and shapes of their own."""
-    parts = (
-        (0, 1, 0, 1),
-        (0, 0.7, 0, 1),
-        (0.2, 1, 0, 1),
-        (0, 1, 0.2, 1),
-        (0, 1, 0, 0.8),
-        (0, 0.8, 0.1, 0.9),
-        (0.1, 0.9, 0.1, 1),
+    """Give parts of the photographs, in sizes and shapes of their own: some chosen, more drawn."""
+    chosen = (
+        (0.0, 1.0, 0.0, 1.0),
+        (0.0, 0.7, 0.0, 1.0),
+        (0.2, 1.0, 0.0, 1.0),
+        (0.0, 1.0, 0.2, 1.0),
+        (0.0, 1.0, 0.0, 0.8),
+        (0.0, 0.8, 0.1, 0.9),
+        (0.1, 0.9, 0.1, 1.0),
     )
+    draw = np.random.default_rng(0)
     views = []
     for number, photograph in enumerate(photographs):
-        height, width = photograph.shape[:2]
-        for place, (top, bottom, left, right) in enumerate(parts):
-            part = photograph[
-                int(top * height) : int(bottom * height), int(left * width) : int(right * width)
-            ]
-            scale = (1.0, 0.8, 1.3, 0.6, 1.1)[(number + place) % 5]
-            view = cv2.resize(part, None, fx=scale, fy=scale)
-            views += [np.asarray(view, np.uint8), np.ascontiguousarray(view[:, ::-1])]
+        for place, window in enumerate(chosen):
+            view = _part(photograph, window, (1.0, 0.8, 1.3, 0.6, 1.1)[(number + place) % 5])
+            views += [view, np.ascontiguousarray(view[:, ::-1])]
+        for _ in range(80):
+            tall, wide = draw.uniform(0.5, 1.0, 2)
+            top, left = draw.uniform(0.0, 1.0 - tall), draw.uniform(0.0, 1.0 - wide)
+            window = (top, top + tall, left, left + wide)
+            views.append(_part(photograph, window, draw.uniform(0.6, 1.3)))
     return views
+
+
+def _part(photograph: Image, window: tuple[float, float, float, float], scale: float) -> Image:
+    """Cut out a window, given as top, bottom, left and right in parts of the whole, and scale it."""
+    height, width = photograph.shape[:2]
+    top, bottom, left, right = window
+    part = photograph[
+        int(top * height) : int(bottom * height), int(left * width) : int(right * width)
+    ]
+    return np.asarray(cv2.resize(part, None, fx=scale, fy=scale), np.uint8)
 
 
 def test_the_usual_precision_finds_predicts_boxes(workshop: Workshop) -> None:
     """At what "auto" takes, bf16 where there is any, 98 of 100 of predict's boxes are found at IoU 0.9."""
     subject = workshop.subject("shipped")
     (part,) = subject.parts
-    has_bf16 = "BF16" in openvino_engine.ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    has_bf16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     hits: list[bool] = []
     with serving(subject, "auto") as detector:
         (engine,) = _engines(detector)
@@ -451,11 +484,10 @@ def test_the_usual_precision_finds_predicts_boxes(workshop: Workshop) -> None:
         worker = detector.worker()
         for view in _views(seeded_models.photographs()):
             found = worker.detect(view, 0.48)
-            rows = part.oracle.predict(view, 0.5, [0, 1])
-            for row in rows:
+            for row in part.oracle.predict(view, 0.5, [0, 1]):
                 ours = found.faces if row[5] == 1 else found.bodies
                 hit = bool((overlaps(row, ours) >= 0.9).any())
                 if hit or row[4] > 0.52:
                     hits.append(hit)
-    assert len(hits) > 150
+    assert len(hits) > 500
     assert np.mean(hits) >= 0.98

@@ -22,7 +22,8 @@ class Faults:
         self.inferences = 0
 
     def close_gate(self) -> None:
-        """Hold every inference from now on."""
+        """Hold every inference from now on; `entered` counts those at the gate."""
+        self.entered = threading.Semaphore(0)
         self.open.clear()
 
 

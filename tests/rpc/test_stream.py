@@ -369,9 +369,8 @@ async def test_no_more_streams_than_allowed(photo: bytes) -> None:
         first = await opened(running, stub)
         await first.write(frame("0", photo))
         assert isinstance(await first.read(), Response)
-        second = await opened(running, stub)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await second.read()
+            await (await opened(running, stub)).read()
         await rest(first)
         third = await opened(running, stub)
         await third.write(frame("1", photo))

@@ -48,7 +48,9 @@ async def service() -> AsyncIterator[str]:
         await process.wait()
 
 
-async def _exit_if_it_ends(process: asyncio.subprocess.Process, waiting: "asyncio.Task[Any] | None") -> None:
+async def _exit_if_it_ends(
+    process: asyncio.subprocess.Process, waiting: "asyncio.Task[Any] | None"
+) -> None:
     """Cancel whoever waits for a service that is no more."""
     await process.wait()
     if waiting is not None:

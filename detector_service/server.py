@@ -183,6 +183,7 @@ def _channel_options(settings: Settings) -> list[tuple[str, int]]:
         # A client that vanished without a word is found by pings that it does not answer.
         ("grpc.keepalive_time_ms", round(settings.keepalive_time * 1000)),
         ("grpc.keepalive_timeout_ms", round(settings.keepalive_timeout * 1000)),
+        ("grpc.http2.ping_timeout_ms", round(settings.keepalive_timeout * 1000)),
         ("grpc.http2.max_pings_without_data", 0),
         # Clients may ping every 10 s, with or without a call; more often gets them a GOAWAY.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),

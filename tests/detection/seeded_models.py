@@ -172,11 +172,18 @@ class Oracle:
         """
         return _with_area(self._rows(source, confidence, classes))
 
-    def edge(self, source: Image | Path, confidence: float, classes: Sequence[int]) -> float:
-        """Give the score below which `predict` finds no more: the threshold, or that of its 300th."""
+    def predict_to_the_edge(
+        self, source: Image | Path, confidence: float, classes: Sequence[int]
+    ) -> tuple[Rows, float]:
+        """Give what `predict` finds, and the score below which it finds no more.
+
+        That is the threshold, or the score of the 300th.
+        """
+        rows = self._rows(source, confidence, classes)
         # The head without NMS takes the best 300 of all classes, before any is left out.
-        rows = self._rows(source, confidence, None if self._end_to_end else classes)
-        return float(rows[:, 4].min()) if len(rows) >= _MOST else confidence
+        ranked = self._rows(source, confidence, None) if self._end_to_end else rows
+        edge = float(ranked[:, 4].min()) if len(ranked) >= _MOST else confidence
+        return _with_area(rows), edge
 
     def undecided(self, source: Image | Path, confidence: float, classes: Sequence[int]) -> Rows:
         """Give the boxes that NMS keeps or drops by no more than the error of arithmetic.

@@ -152,7 +152,7 @@ def agree(subject: Subject, detections: Detections, source: Source) -> Deviation
     for part in subject.parts:
         classes = sorted({index for indices in part.counted.values() for index in indices})
         asked = (source, subject.threshold, classes)
-        rows, edge = part.oracle.predict(*asked), part.oracle.edge(*asked)
+        rows, edge = part.oracle.predict_to_the_edge(*asked)
         for role, indices in part.counted.items():
             deviation.add(
                 compare(
@@ -503,7 +503,7 @@ def _views(photographs: Sequence[Image]) -> list[Image]:
         for place, window in enumerate(chosen):
             view = _part(photograph, window, (1.0, 0.8, 1.3, 0.6, 1.1)[(number + place) % 5])
             views += [view, np.ascontiguousarray(view[:, ::-1])]
-        for _ in range(50):
+        for _ in range(80):
             tall, wide = draw.uniform(0.5, 1.0, 2)
             top, left = draw.uniform(0.0, 1.0 - tall), draw.uniform(0.0, 1.0 - wide)
             window = (top, top + tall, left, left + wide)

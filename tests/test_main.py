@@ -39,7 +39,9 @@ async def test_a_model_that_does_not_load_ends_it_with_1(
         path.write_bytes(content)
     async with service_process(**{variable: str(path)}) as service:
         assert await service.ended() == 1
-    complaint = [line for line in service.errors.splitlines() if line.startswith("detector-service: ")]
+    complaint = [
+        line for line in service.errors.splitlines() if line.startswith("detector-service: ")
+    ]
     assert len(complaint) == 1
     assert variable in complaint[0]
     assert str(path) in complaint[0]
@@ -76,7 +78,9 @@ async def test_a_log_file_that_cannot_be_written_ends_it_with_2(tmp_path: Path) 
 
 async def test_print_config_shows_what_applies() -> None:
     """As lines of a .env file, passwords hidden; nothing is served."""
-    async with service_process("--print-config", CROWD_THRESHOLD="7", REDIS_URL="redis://:secret@r:1/0") as service:
+    async with service_process(
+        "--print-config", CROWD_THRESHOLD="7", REDIS_URL="redis://:secret@r:1/0"
+    ) as service:
         assert service.process.stdout is not None
         shown = (await service.process.stdout.read()).decode().splitlines()
         assert await service.ended() == 0
@@ -92,14 +96,16 @@ async def test_sigterm_drains_and_ends_with_0(photo: bytes) -> None:
             call = stub.StreamDetections()
             await call.write(pb.StreamDetectionsRequest(config=pb.StreamConfig(buffer_frames=32)))
             for number in range(20):
-                await call.write(pb.StreamDetectionsRequest(frame=pb.Frame(frame_id=str(number), encoded=photo)))
+                await call.write(
+                    pb.StreamDetectionsRequest(frame=pb.Frame(frame_id=str(number), encoded=photo))
+                )
             first = await call.read()
             assert isinstance(first, pb.StreamDetectionsResponse)
             while (await stub.GetStats(pb.GetStatsRequest())).frames_received < 20:
                 pass
             service.signal(signal.SIGTERM)
             answered, summary = 0, None
-            with pytest.raises(Exception, match="SHUTTING_DOWN|shutting down"):
+            with pytest.raises(Exception, match="shutting down"):
                 while isinstance(response := await call.read(), pb.StreamDetectionsResponse):
                     answered += response.HasField("result")
                     summary = response.summary if response.HasField("summary") else summary
@@ -121,9 +127,13 @@ async def test_a_second_signal_ends_it_at_once(photo: bytes) -> None:
     """While a client holds up the drain by not letting go of its stream."""
     async with service_process(DRAIN_TIMEOUT="600") as service:
         await service.serves()
-        async with connected(service.address, [("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0)]) as stub:
+        async with connected(
+            service.address, [("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0)]
+        ) as stub:
             call = stub.StreamDetections()
-            many = pb.StreamConfig(settings=pb.DetectionSettings(confidence_threshold=0.0), buffer_frames=32)
+            many = pb.StreamConfig(
+                settings=pb.DetectionSettings(confidence_threshold=0.0), buffer_frames=32
+            )
             await call.write(pb.StreamDetectionsRequest(config=many))
             for _ in range(30):
                 await call.write(pb.StreamDetectionsRequest(frame=pb.Frame(encoded=photo)))
@@ -161,7 +171,14 @@ async def test_logs_are_json_lines_in_both_places() -> None:
     shown = [json.loads(line) for line in service.errors.splitlines()]
     assert shown == in_file
     events = [record["event"] for record in shown]
-    assert events == ["auth.open", "engine.cpu", "model.loaded", "service.serving", "service.draining", "service.stopped"]
+    assert events == [
+        "auth.open",
+        "engine.cpu",
+        "model.loaded",
+        "service.serving",
+        "service.draining",
+        "service.stopped",
+    ]
     assert all({"level", "timestamp"} <= set(record) for record in shown)
     loaded = shown[2]
     assert loaded["path"] == str(embedded_model())

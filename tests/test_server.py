@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -29,7 +30,10 @@ async def health(channel: grpc.aio.Channel, name: str = "") -> int:
 
 async def test_health_follows_the_models(photo: bytes) -> None:
     """NOT_SERVING until they are warm, while calls are told to come back; then SERVING, as watchers see."""
-    async with serving(load=False) as running, grpc.aio.insecure_channel(running.address) as channel:
+    async with (
+        serving(load=False) as running,
+        grpc.aio.insecure_channel(running.address) as channel,
+    ):
         stub = detector_pb2_grpc.DetectorServiceStub(channel)
         assert [await health(channel, name) for name in NAMES] == [Health.NOT_SERVING] * 2
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
@@ -52,7 +56,10 @@ async def test_health_follows_the_models(photo: bytes) -> None:
 
 async def test_reflection_lists_the_services() -> None:
     """Tools such as grpcurl find the contract by themselves."""
-    async with serving(load=False) as running, grpc.aio.insecure_channel(running.address) as channel:
+    async with (
+        serving(load=False) as running,
+        grpc.aio.insecure_channel(running.address) as channel,
+    ):
         call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
         await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
         listed = {service.name for service in (await call.read()).list_services_response.service}
@@ -60,7 +67,9 @@ async def test_reflection_lists_the_services() -> None:
     assert {"crowd.detector.v1.DetectorService", "grpc.health.v1.Health"} <= listed
 
 
-async def test_no_accepted_frame_is_lost_in_a_drain(monkeypatch: pytest.MonkeyPatch, photo: bytes) -> None:
+async def test_no_accepted_frame_is_lost_in_a_drain(
+    monkeypatch: pytest.MonkeyPatch, photo: bytes
+) -> None:
     """What waits and what is in work is answered, on streams and calls; then the stream says why it ends."""
     monkeypatch.setitem(engines._REGISTRY, "openvino", gated.REGISTRATION)
     async with serving(workers=1) as running, connected(running.address) as stub:
@@ -68,7 +77,9 @@ async def test_no_accepted_frame_is_lost_in_a_drain(monkeypatch: pytest.MonkeyPa
         gated.faults.close_gate()
         await stream.write(pb.StreamDetectionsRequest(config=pb.StreamConfig(buffer_frames=8)))
         for name in "abc":
-            await stream.write(pb.StreamDetectionsRequest(frame=pb.Frame(frame_id=name, encoded=photo)))
+            await stream.write(
+                pb.StreamDetectionsRequest(frame=pb.Frame(frame_id=name, encoded=photo))
+            )
         unary = asyncio.ensure_future(stub.Detect(pb.DetectRequest(frame=pb.Frame(encoded=photo))))
         await until(lambda: running.server.stats.received == 4)
         draining = asyncio.create_task(running.server.drain())
@@ -90,7 +101,9 @@ async def test_no_accepted_frame_is_lost_in_a_drain(monkeypatch: pytest.MonkeyPa
     assert details_of(ended.value).retry_after == 1
 
 
-async def test_a_drain_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch, photo: bytes) -> None:
+async def test_a_drain_does_not_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch, photo: bytes
+) -> None:
     """Once DRAIN_TIMEOUT has passed, calls that have not ended are cut off."""
     monkeypatch.setitem(engines._REGISTRY, "openvino", gated.REGISTRATION)
     async with serving(workers=1, drain_timeout=0.2) as running, connected(running.address) as stub:
@@ -115,11 +128,14 @@ async def test_a_port_in_use_is_named() -> None:
 
 
 @pytest.fixture
-def tls(tmp_path: Path) -> tuple[trustme.CA, dict[str, Path]]:
+def tls(tmp_path: Path) -> tuple[trustme.CA, dict[str, Any]]:
     """A certificate authority, and the files of a server that it vouches for."""
     authority = trustme.CA()
     server = authority.issue_cert("localhost")
-    files = {name: tmp_path / f"{name}.pem" for name in ("tls_cert_file", "tls_key_file", "tls_client_ca_file")}
+    files = {
+        name: tmp_path / f"{name}.pem"
+        for name in ("tls_cert_file", "tls_key_file", "tls_client_ca_file")
+    }
     server.cert_chain_pems[0].write_to_path(files["tls_cert_file"])
     server.private_key_pem.write_to_path(files["tls_key_file"])
     authority.cert_pem.write_to_path(files["tls_client_ca_file"])
@@ -131,7 +147,7 @@ def at_localhost(address: str) -> str:
     return address.replace("127.0.0.1", "localhost")
 
 
-async def test_tls(tls: tuple[trustme.CA, dict[str, Path]]) -> None:
+async def test_tls(tls: tuple[trustme.CA, dict[str, Any]]) -> None:
     """With a certificate and its key: who trusts the authority is served, who does not is not connected."""
     authority, files = tls
     del files["tls_client_ca_file"]
@@ -146,7 +162,9 @@ async def test_tls(tls: tuple[trustme.CA, dict[str, Path]]) -> None:
     assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
-async def test_plain_text_to_a_tls_port_is_refused_and_harms_nobody(tls: tuple[trustme.CA, dict[str, Path]]) -> None:
+async def test_plain_text_to_a_tls_port_is_refused_and_harms_nobody(
+    tls: tuple[trustme.CA, dict[str, Any]],
+) -> None:
     """A client without TLS is told UNAVAILABLE; bytes that are no handshake end their connection only."""
     authority, files = tls
     del files["tls_client_ca_file"]
@@ -166,16 +184,22 @@ async def test_plain_text_to_a_tls_port_is_refused_and_harms_nobody(tls: tuple[t
     assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
-async def test_mtls(tls: tuple[trustme.CA, dict[str, Path]]) -> None:
+async def test_mtls(tls: tuple[trustme.CA, dict[str, Any]]) -> None:
     """With an authority for clients, only a client that shows a certificate of it is connected."""
     authority, files = tls
     own, foreign = authority.issue_cert("camera"), trustme.CA().issue_cert("camera")
     root = authority.cert_pem.bytes()
     async with serving(**files) as running:
         for client, served in ((own, True), (foreign, False), (None, False)):
-            key, chain = (client.private_key_pem.bytes(), client.cert_chain_pems[0].bytes()) if client else (None, None)
+            key, chain = (
+                (client.private_key_pem.bytes(), client.cert_chain_pems[0].bytes())
+                if client
+                else (None, None)
+            )
             credentials = grpc.ssl_channel_credentials(root, key, chain)
-            async with grpc.aio.secure_channel(at_localhost(running.address), credentials) as channel:
+            async with grpc.aio.secure_channel(
+                at_localhost(running.address), credentials
+            ) as channel:
                 if served:
                     assert await health(channel) == Health.SERVING
                 else:
@@ -184,7 +208,7 @@ async def test_mtls(tls: tuple[trustme.CA, dict[str, Path]]) -> None:
                     assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_tls_port_speaks_http_2(tls: tuple[trustme.CA, dict[str, Path]]) -> None:
+async def test_a_tls_port_speaks_http_2(tls: tuple[trustme.CA, dict[str, Any]]) -> None:
     """It negotiates h2 by ALPN and a current TLS version, as gRPC clients in other languages demand."""
     authority, files = tls
     del files["tls_client_ca_file"]
@@ -193,7 +217,9 @@ async def test_a_tls_port_speaks_http_2(tls: tuple[trustme.CA, dict[str, Path]])
         authority.configure_trust(context)
         context.set_alpn_protocols(["h2"])
         host, _, port = running.address.partition(":")
-        _, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname="localhost")
+        _, writer = await asyncio.open_connection(
+            host, int(port), ssl=context, server_hostname="localhost"
+        )
         connection = writer.get_extra_info("ssl_object")
         assert connection.selected_alpn_protocol() == "h2"
         assert connection.version() in ("TLSv1.2", "TLSv1.3")
@@ -215,7 +241,10 @@ async def test_a_client_that_falls_silent_is_given_up(photo: bytes) -> None:
 
         async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             onward_reader, onward = await asyncio.open_connection(host, int(port))
-            tasks = [asyncio.create_task(carry(reader, onward)), asyncio.create_task(carry(onward_reader, writer))]
+            tasks = [
+                asyncio.create_task(carry(reader, onward)),
+                asyncio.create_task(carry(onward_reader, writer)),
+            ]
             try:
                 await asyncio.wait(tasks)
             finally:
@@ -225,7 +254,7 @@ async def test_a_client_that_falls_silent_is_given_up(photo: bytes) -> None:
                 writer.close()
 
         proxy = await asyncio.start_server(relay, "127.0.0.1", 0)
-        address = "127.0.0.1:{}".format(proxy.sockets[0].getsockname()[1])
+        address = f"127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
         async with connected(address) as stub:
             call = stub.StreamDetections()
             await call.write(pb.StreamDetectionsRequest(frame=pb.Frame(encoded=photo)))
@@ -247,11 +276,18 @@ async def test_the_event_loop_s_lateness_is_measured() -> None:
 
 async def test_fifty_clients_at_once(photo: bytes) -> None:
     """Every one of fifty streams is answered, each in its own order, with its own frames only."""
+
     async def one(stub: "detector_pb2_grpc.DetectorServiceAsyncStub", name: str) -> list[str]:
         call = stub.StreamDetections()
-        await call.write(pb.StreamDetectionsRequest(config=pb.StreamConfig(camera=name, buffer_frames=4)))
+        await call.write(
+            pb.StreamDetectionsRequest(config=pb.StreamConfig(camera=name, buffer_frames=4))
+        )
         for number in range(4):
-            await call.write(pb.StreamDetectionsRequest(frame=pb.Frame(frame_id=f"{name}/{number}", encoded=photo)))
+            await call.write(
+                pb.StreamDetectionsRequest(
+                    frame=pb.Frame(frame_id=f"{name}/{number}", encoded=photo)
+                )
+            )
         await call.done_writing()
         names = []
         while isinstance(response := await call.read(), pb.StreamDetectionsResponse):

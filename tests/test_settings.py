@@ -43,13 +43,19 @@ def test_defaults_are_the_documented_ones() -> None:
     assert {name: lines[name] for name in DOCUMENTED} == DOCUMENTED
 
 
-def test_the_environment_comes_before_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_environment_comes_before_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Variables are read whatever their case; what the .env file has of others' is passed over."""
     (tmp_path / ".env").write_text("GRPC_PORT=1234\nCROWD_THRESHOLD=3\nPORT=8000\nUNKNOWN=1\n")
     monkeypatch.setenv("GRPC_PORT", "4321")
     monkeypatch.setenv("confidence_threshold", "0.25")
     settings = load_settings()
-    assert (settings.grpc_port, settings.crowd_threshold, settings.confidence_threshold) == (4321, 3, 0.25)
+    assert (settings.grpc_port, settings.crowd_threshold, settings.confidence_threshold) == (
+        4321,
+        3,
+        0.25,
+    )
 
 
 def test_it_is_known_whether_a_path_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +87,9 @@ def test_it_is_known_whether_a_path_was_set(monkeypatch: pytest.MonkeyPatch) -> 
         ("REDIS_URL", "http://x", "must begin with redis://"),
     ],
 )
-def test_a_bad_value_names_itself(monkeypatch: pytest.MonkeyPatch, name: str, value: str, allowed: str) -> None:
+def test_a_bad_value_names_itself(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, allowed: str
+) -> None:
     """The variable, the value, and what is allowed."""
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError) as error:
@@ -96,10 +104,15 @@ def test_all_bad_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("CROWD_THRESHOLD", "many")
     with pytest.raises(ConfigurationError) as error:
         load_settings()
-    assert [line.split("=")[0] for line in str(error.value).splitlines()] == ["GRPC_PORT", "CROWD_THRESHOLD"]
+    assert [line.split("=")[0] for line in str(error.value).splitlines()] == [
+        "GRPC_PORT",
+        "CROWD_THRESHOLD",
+    ]
 
 
-def test_what_does_not_fit_together_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_does_not_fit_together_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Halves of a pair, a limit over another, an engine that is not there."""
     file = tmp_path / "file.pem"
     file.write_text("no certificate")
@@ -132,7 +145,8 @@ def test_a_certificate_must_belong_to_its_key(tmp_path: Path) -> None:
 def test_passwords_are_not_shown() -> None:
     """Neither when settings are printed nor in a complaint about them."""
     shown = load_settings(
-        database_url="postgresql+asyncpg://user:hunter2@db/history", redis_url="redis://:hunter2@cache:6379/0"
+        database_url="postgresql+asyncpg://user:hunter2@db/history",
+        redis_url="redis://:hunter2@cache:6379/0",
     ).described()
     assert "hunter2" not in shown
     assert "DATABASE_URL=postgresql+asyncpg://user:***@db/history" in shown
@@ -141,7 +155,10 @@ def test_passwords_are_not_shown() -> None:
     assert "hunter2" not in str(error.value)
 
 
-@given(name=st.sampled_from(sorted(Settings.model_fields)), value=st.text(st.characters(codec="ascii", exclude_characters="\0"), min_size=1, max_size=20))
+@given(
+    name=st.sampled_from(sorted(Settings.model_fields)),
+    value=st.text(st.characters(codec="ascii", exclude_characters="\0"), min_size=1, max_size=20),
+)
 def test_any_text_is_a_setting_or_a_complaint(name: str, value: str) -> None:
     """Whatever is written into a variable, no other error comes of it."""
     with pytest.MonkeyPatch.context() as patch:
@@ -149,4 +166,4 @@ def test_any_text_is_a_setting_or_a_complaint(name: str, value: str) -> None:
         try:
             assert load_settings().described()
         except ConfigurationError as error:
-            assert name.upper() in str(error)  # noqa: PT017 - either outcome is right
+            assert name.upper() in str(error)

@@ -17,7 +17,9 @@ BOTH: frozenset[Role] = frozenset({"face", "body"})
 
 def load(*files: ModelFile, max_input: int = 1024) -> Detector:
     """Load models at 32 bits for one worker."""
-    return Detector.load(files, engine="openvino", precision="fp32", parallel=1, max_input=max_input)
+    return Detector.load(
+        files, engine="openvino", precision="fp32", parallel=1, max_input=max_input
+    )
 
 
 def file(path: Path, roles: frozenset[Role] = BOTH) -> ModelFile:
@@ -38,7 +40,9 @@ def with_metadata(target: Path, **changes: str) -> Path:
 def with_fixed_input(target: Path, height: int, width: int) -> Path:
     """Copy the shipped model as one that takes a single size."""
     model = onnx.load(embedded_model())
-    for dimension, value in zip(model.graph.input[0].type.tensor_type.shape.dim, (1, 3, height, width), strict=True):
+    for dimension, value in zip(
+        model.graph.input[0].type.tensor_type.shape.dim, (1, 3, height, width), strict=True
+    ):
         dimension.Clear()
         dimension.dim_value = value
     onnx.save(model, target)
@@ -99,7 +103,9 @@ def test_all_classes_of_a_face_model_count(picture: np.ndarray, tmp_path: Path) 
         ({"face"}, "{0: 'person', 1: 'dog'}", "no class 'face'"),
     ],
 )
-def test_a_model_of_other_classes_is_refused(tmp_path: Path, roles: set[Role], names: str, words: str) -> None:
+def test_a_model_of_other_classes_is_refused(
+    tmp_path: Path, roles: set[Role], names: str, words: str
+) -> None:
     """Its classes are listed, the variable is named."""
     path = with_metadata(tmp_path / "pets.onnx", names=names)
     with pytest.raises(ModelError, match=rf"^FACE_MODEL_PATH: .*pets\.onnx: .*{words}"):

@@ -37,8 +37,8 @@ def test_two_files_have_a_role_each(tmp_path: Path) -> None:
     for name in ("face.onnx", "body.onnx"):
         (tmp_path / name).touch()
     first, second = choose(face(tmp_path / "face.onnx"), body(tmp_path / "body.onnx"), LOADABLE)
-    assert (first.roles, first.variables) == ({"face"}, "FACE_MODEL_PATH")
-    assert (second.roles, second.variables) == ({"body"}, "BODY_MODEL_PATH")
+    assert (first.roles, first.variables) == (frozenset({"face"}), "FACE_MODEL_PATH")
+    assert (second.roles, second.variables) == (frozenset({"body"}), "BODY_MODEL_PATH")
 
 
 def test_one_file_by_two_names_is_loaded_once(tmp_path: Path) -> None:

@@ -45,7 +45,12 @@ def infer(engine: OpenVINOEngine, images: np.ndarray) -> np.ndarray:
 
 def test_it_says_what_it_is(engine: OpenVINOEngine) -> None:
     """Name, device, precision, format, free input sizes and the exporter's metadata."""
-    assert (engine.name, engine.device, engine.precision, engine.file_format) == ("openvino", "cpu", "fp32", "onnx")
+    assert (engine.name, engine.device, engine.precision, engine.file_format) == (
+        "openvino",
+        "cpu",
+        "fp32",
+        "onnx",
+    )
     assert engine.input_shape == InputShape(None, None)
     assert engine.metadata["names"] == "{0: 'person', 1: 'face'}"
 
@@ -101,12 +106,16 @@ def test_requests_run_side_by_side(engine: OpenVINOEngine) -> None:
 
 
 @pytest.mark.parametrize("as_folder", [True, False])
-def test_an_openvino_folder_gives_what_its_onnx_gives(engine: OpenVINOEngine, tmp_path: Path, as_folder: bool) -> None:
+def test_an_openvino_folder_gives_what_its_onnx_gives(
+    engine: OpenVINOEngine, tmp_path: Path, as_folder: bool
+) -> None:
     """An IR, named by its folder or its .xml, with the metadata that lies beside it."""
     folder = tmp_path / "m_openvino_model"
     folder.mkdir()
     ov.save_model(ov.Core().read_model(embedded_model()), folder / "m.xml", compress_to_fp16=False)
-    (folder / "metadata.yaml").write_text("names:\n  0: person\n  1: face\nstride: 32\nimgsz: [416, 416]\ntask: detect\nend2end: false\n")
+    (folder / "metadata.yaml").write_text(
+        "names:\n  0: person\n  1: face\nstride: 32\nimgsz: [416, 416]\ntask: detect\nend2end: false\n"
+    )
     loaded = OpenVINOEngine(folder if as_folder else folder / "m.xml", options(tmp_path / "cache"))
     assert loaded.file_format == "openvino"
     assert loaded.metadata["names"] == "{0: 'person', 1: 'face'}"
@@ -141,8 +150,10 @@ def test_a_model_that_takes_no_images_is_refused(tmp_path: Path) -> None:
 
 
 def test_precision_follows_the_processor(tmp_path: Path) -> None:
-    """"auto" takes bf16 where there is any; demanding it where there is none is an error."""
-    assert OpenVINOEngine(embedded_model(), options(tmp_path, "auto")).precision == ("bf16" if HAS_BF16 else "fp32")
+    """The choice of auto takes bf16 where there is any; demanding it where there is none is an error."""
+    assert OpenVINOEngine(embedded_model(), options(tmp_path, "auto")).precision == (
+        "bf16" if HAS_BF16 else "fp32"
+    )
     if HAS_BF16:
         assert OpenVINOEngine(embedded_model(), options(tmp_path, "bf16")).precision == "bf16"
     else:
@@ -178,7 +189,9 @@ def test_loading_forks_no_process_and_reports_to_nobody() -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as cache:
-        done = subprocess.run([sys.executable, "-c", program, cache], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", program, cache], capture_output=True, text=True, check=True
+        )
     assert done.stdout.strip() == "[]"
 
 

@@ -28,7 +28,7 @@ def picture(width: int = 48, height: int = 32) -> Image.Image:
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
     """Give a picture as a file."""
     stream = io.BytesIO()
-    image.save(stream, kind, **options)  # type: ignore[arg-type]
+    image.save(stream, kind, **options)
     return stream.getvalue()
 
 

@@ -125,8 +125,12 @@ def test_any_sizes_give_an_image_of_that_size_or_a_refusal(
 ) -> None:
     """Whatever is claimed, the outcome is an image of the claimed size or a refusal."""
     image = pb.RawImage(
-        width=width, height=height, stride=stride, pixel_format=kind, data=b"x" * size
-    )  # type: ignore[arg-type]
+        width=width,
+        height=height,
+        stride=stride,
+        pixel_format=kind,  # type: ignore[arg-type]
+        data=b"x" * size,
+    )
     try:
         assert from_raw(image, max_pixels=LIMIT).shape == (height, width, 3)
     except FrameRefused as refused:

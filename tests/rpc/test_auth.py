@@ -1,6 +1,8 @@
 """Tokens: who is let in, and what the others are told."""
 
+from collections.abc import Awaitable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -56,8 +58,11 @@ async def test_known_tokens_are_let_in(tokens_file: Path, photo: bytes) -> None:
 )
 async def test_others_are_not(tokens_file: Path, metadata: tuple[tuple[str, str], ...]) -> None:
     """UNAUTHENTICATED with its reason, for every kind of call, and the service goes on."""
-    async with serving(auth_tokens_file=tokens_file, load=False) as running, connected(running.address) as stub:
-        calls = [
+    async with (
+        serving(auth_tokens_file=tokens_file, load=False) as running,
+        connected(running.address) as stub,
+    ):
+        calls: list[Awaitable[Any]] = [
             stub.GetStats(pb.GetStatsRequest(), metadata=metadata),
             stub.Detect(pb.DetectRequest(), metadata=metadata),
             stub.StreamDetections(metadata=metadata).read(),
@@ -73,7 +78,10 @@ async def test_others_are_not(tokens_file: Path, metadata: tuple[tuple[str, str]
 
 async def test_health_needs_no_token(tokens_file: Path) -> None:
     """Probes carry none."""
-    async with serving(auth_tokens_file=tokens_file) as running, grpc.aio.insecure_channel(running.address) as channel:
+    async with (
+        serving(auth_tokens_file=tokens_file) as running,
+        grpc.aio.insecure_channel(running.address) as channel,
+    ):
         answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 

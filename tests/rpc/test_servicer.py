@@ -2,7 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
 
 import grpc
 import pytest
@@ -52,7 +53,10 @@ async def test_detect_answers_with_what_was_found(photo: bytes) -> None:
     [
         (pb.Frame(), "IMAGE_MISSING"),
         (pb.Frame(encoded=b"hello"), "UNSUPPORTED_IMAGE"),
-        (pb.Frame(encoded=b"x", settings=pb.DetectionSettings(confidence_threshold=math.nan)), "INVALID_SETTINGS"),
+        (
+            pb.Frame(encoded=b"x", settings=pb.DetectionSettings(confidence_threshold=math.nan)),
+            "INVALID_SETTINGS",
+        ),
         (pb.Frame(encoded=b"x", camera="c" * 257), "INVALID_REQUEST"),
     ],
 )
@@ -81,14 +85,19 @@ async def test_a_failing_model_is_an_internal_error(service: Running, photo: byt
 
 async def test_a_batch_is_answered_image_by_image(photo: bytes) -> None:
     """In the order sent, a bad one with its error, settings of the call where a frame has none."""
-    high, low = pb.DetectionSettings(confidence_threshold=0.99), pb.DetectionSettings(confidence_threshold=0.5)
+    high, low = (
+        pb.DetectionSettings(confidence_threshold=0.99),
+        pb.DetectionSettings(confidence_threshold=0.5),
+    )
     frames = [
         pb.Frame(frame_id="a", encoded=photo),
         pb.Frame(frame_id="b", encoded=b"broken"),
         pb.Frame(frame_id="c", encoded=photo, settings=low),
     ]
     async with serving() as running, connected(running.address) as stub:
-        outcomes = (await stub.BatchDetect(pb.BatchDetectRequest(frames=frames, settings=high))).outcomes
+        outcomes = (
+            await stub.BatchDetect(pb.BatchDetectRequest(frames=frames, settings=high))
+        ).outcomes
     assert [outcome.WhichOneof("outcome") for outcome in outcomes] == ["result", "error", "result"]
     assert [len(outcome.result.faces) > 0 for outcome in outcomes] == [False, False, True]
     assert outcomes[1].error.frame.frame_id == "b"
@@ -185,7 +194,7 @@ async def test_stats_tell_what_was_done(service: Running, photo: bytes) -> None:
 async def test_calls_that_are_not_there_yet_say_so() -> None:
     """They are part of the contract; UNIMPLEMENTED, by name."""
     async with serving() as running, connected(running.address) as stub:
-        calls = {
+        calls: dict[str, Awaitable[Any]] = {
             "ReportAlert": stub.ReportAlert(pb.ReportAlertRequest()),
             "QueryHistory": stub.QueryHistory(pb.QueryHistoryRequest()),
             "WatchAlerts": stub.WatchAlerts(pb.WatchAlertsRequest()).read(),
@@ -198,8 +207,11 @@ async def test_calls_that_are_not_there_yet_say_so() -> None:
 
 
 async def test_a_message_over_the_limit_is_refused(photo: bytes) -> None:
-    """gRPC itself refuses it, and the service goes on."""
-    async with serving(max_message_bytes=200_000, max_frame_bytes=100_000) as running, connected(running.address) as stub:
+    """The limit is gRPC's own: it refuses it, and the service goes on."""
+    async with (
+        serving(max_message_bytes=200_000, max_frame_bytes=100_000) as running,
+        connected(running.address) as stub,
+    ):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stub.Detect(request(photo + b"\0" * 200_000))
         assert (await stub.Detect(request(photo))).result.faces

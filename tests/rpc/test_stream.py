@@ -3,16 +3,20 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator
+from typing import TypeAlias
 
 import grpc
 import pytest
 from crowd.detector.v1 import detector_pb2 as pb
+from crowd.detector.v1 import detector_pb2_grpc
 
 from detector_service import engines
 from tests.engines import gated
 from tests.servers import Running, connected, details_of, serving, until
 
-Request, Response = pb.StreamDetectionsRequest, pb.StreamDetectionsResponse
+Request: TypeAlias = pb.StreamDetectionsRequest
+Response: TypeAlias = pb.StreamDetectionsResponse
+Call: TypeAlias = "grpc.aio.StreamStreamCall[Request, Response]"
 
 
 @pytest.fixture
@@ -23,9 +27,11 @@ async def service(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
         yield running
 
 
-async def opened(running: Running, stub: object, **options: object) -> "grpc.aio.StreamStreamCall[Request, Response]":
+async def opened(
+    stub: "detector_pb2_grpc.DetectorServiceAsyncStub", timeout: float | None = None
+) -> Call:
     """Open a stream."""
-    call: grpc.aio.StreamStreamCall[Request, Response] = stub.StreamDetections(**options)  # type: ignore[attr-defined]
+    call: Call = stub.StreamDetections(timeout=timeout)
     await call.wait_for_connection()
     return call
 
@@ -46,14 +52,16 @@ def frame(name: str, data: bytes, **settings: float) -> Request:
     return Request(frame=pb.Frame(frame_id=name, encoded=data, settings=own))
 
 
-async def rest(call: "grpc.aio.StreamStreamCall[Request, Response]") -> list[Response]:
+async def rest(call: Call) -> list[Response]:
     """Half-close, and read what is left."""
     await call.done_writing()
     async with asyncio.timeout(60):
         return [response async for response in responses(call)]
 
 
-async def responses(call: "grpc.aio.StreamStreamCall[Request, Response]") -> AsyncIterator[Response]:
+async def responses(
+    call: Call,
+) -> AsyncIterator[Response]:
     """Read to the end; raises where the call ends with an error."""
     while isinstance(response := await call.read(), Response):
         yield response
@@ -73,12 +81,18 @@ async def test_results_come_back_with_what_was_sent(photo: bytes) -> None:
     sent = pb.Frame(frame_id="f1", camera="door", encoded=photo)
     sent.capture_time.FromMilliseconds(1_640_995_200_000)
     async with serving() as running, connected(running.address) as stub:
-        call = await opened(running, stub)
+        call = await opened(stub)
         await call.write(Request(frame=sent))
         first, last = await rest(call)
     result = first.result
     about = result.frame
-    assert (about.frame_id, about.camera, about.sequence, about.width, about.height) == ("f1", "door", 1, 512, 512)
+    assert (about.frame_id, about.camera, about.sequence, about.width, about.height) == (
+        "f1",
+        "door",
+        1,
+        512,
+        512,
+    )
     assert about.capture_time == sent.capture_time
     assert result.crowd.face_count == len(result.faces) >= 1
     assert result.crowd.body_count == len(result.bodies) >= 1
@@ -97,14 +111,16 @@ async def test_results_come_back_with_what_was_sent(photo: bytes) -> None:
 async def test_answers_keep_the_order_of_their_frames(photo: bytes) -> None:
     """With several workers, bad frames that are answered quickly do not overtake good ones."""
     async with serving(workers=3) as running, connected(running.address) as stub:
-        call = await opened(running, stub)
+        call = await opened(stub)
         await call.write(Request(config=pb.StreamConfig(buffer_frames=32)))
         names = [str(number) for number in range(24)]
         for number, name in enumerate(names):
             await call.write(frame(name, photo if number % 3 else b"broken"))
         configured, *answers, last = await rest(call)
     assert configured.HasField("configured")
-    assert [(a.result.frame if a.HasField("result") else a.error.frame).frame_id for a in answers] == names
+    assert [
+        (a.result.frame if a.HasField("result") else a.error.frame).frame_id for a in answers
+    ] == names
     assert last.summary == pb.StreamSummary(frames_received=24, results=16, errors=8)
 
 
@@ -121,12 +137,15 @@ async def test_a_bad_frame_is_answered_and_the_stream_goes_on(photo: bytes) -> N
         (frame("over", photo, confidence_threshold=1.5), pb.ERROR_REASON_INVALID_SETTINGS),
         (frame("crowd", photo, crowd_threshold=1_000_001), pb.ERROR_REASON_INVALID_SETTINGS),
         (Request(frame=pb.Frame(frame_id="raw", raw=raw)), pb.ERROR_REASON_RAW_SIZE_MISMATCH),
-        (Request(frame=pb.Frame(frame_id="enum", raw=strange)), pb.ERROR_REASON_UNSUPPORTED_PIXEL_FORMAT),
+        (
+            Request(frame=pb.Frame(frame_id="enum", raw=strange)),
+            pb.ERROR_REASON_UNSUPPORTED_PIXEL_FORMAT,
+        ),
         (frame("n" * 257, photo), pb.ERROR_REASON_INVALID_REQUEST),
         (frame("big", photo + b"\0" * 2_000_000), pb.ERROR_REASON_FRAME_TOO_LARGE),
     ]
     async with serving(max_frame_bytes=1_000_000) as running, connected(running.address) as stub:
-        call = await opened(running, stub)
+        call = await opened(stub)
         await call.write(Request(config=pb.StreamConfig(buffer_frames=32)))
         for request, _ in bad:
             await call.write(request)
@@ -136,15 +155,19 @@ async def test_a_bad_frame_is_answered_and_the_stream_goes_on(photo: bytes) -> N
     assert [answer.error.reason for answer in errors] == [reason for _, reason in bad]
     assert all(answer.error.message for answer in errors)
     assert good.result.frame.frame_id == "good"
-    assert last.summary == pb.StreamSummary(frames_received=len(bad) + 1, results=1, errors=len(bad))
+    assert last.summary == pb.StreamSummary(
+        frames_received=len(bad) + 1, results=1, errors=len(bad)
+    )
 
 
 async def test_frames_before_configuration_have_the_service_s_settings(photo: bytes) -> None:
     """Then the stream's settings apply, then those a frame brings for itself alone."""
     async with serving(crowd_threshold=0) as running, connected(running.address) as stub:
-        call = await opened(running, stub)
+        call = await opened(stub)
         config = pb.StreamConfig(
-            camera="gate", buffer_frames=8, settings=pb.DetectionSettings(crowd_threshold=100, confidence_threshold=0.9)
+            camera="gate",
+            buffer_frames=8,
+            settings=pb.DetectionSettings(crowd_threshold=100, confidence_threshold=0.9),
         )
         await call.write(frame("before", photo))
         first = await call.read()
@@ -186,7 +209,7 @@ async def test_a_bad_configuration_ends_the_stream_after_its_frames(
 ) -> None:
     """What was accepted before is answered; then INVALID_ARGUMENT names the field."""
     async with serving() as running, connected(running.address) as stub:
-        call = await opened(running, stub)
+        call = await opened(stub)
         await call.write(frame("before", photo))
         await call.write(Request(config=config))
         answers = []
@@ -201,7 +224,7 @@ async def test_a_bad_configuration_ends_the_stream_after_its_frames(
 async def test_an_empty_message_ends_the_stream() -> None:
     """A message that is neither a configuration nor a frame is refused by name."""
     async with serving() as running, connected(running.address) as stub:
-        call = await opened(running, stub)
+        call = await opened(stub)
         await call.write(Request())
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await rest(call)
@@ -212,7 +235,7 @@ async def test_an_empty_message_ends_the_stream() -> None:
 async def test_the_newest_frames_win_and_drops_are_told(service: Running, photo: bytes) -> None:
     """While the worker is busy the buffer keeps the newest; the next answer counts what had to go."""
     async with connected(service.address) as stub:
-        call = await opened(service, stub)
+        call = await opened(stub)
         gated.faults.close_gate()
         await call.write(frame("0", photo))
         await held_inference()
@@ -234,7 +257,7 @@ async def test_the_newest_frames_win_and_drops_are_told(service: Running, photo:
 async def test_a_larger_buffer_drops_less(service: Running, photo: bytes) -> None:
     """`buffer_frames` says how many may wait, and a smaller one lets the surplus go."""
     async with connected(service.address) as stub:
-        call = await opened(service, stub)
+        call = await opened(stub)
         gated.faults.close_gate()
         await call.write(Request(config=pb.StreamConfig(buffer_frames=6)))
         await call.write(frame("0", photo))
@@ -254,7 +277,7 @@ async def test_a_larger_buffer_drops_less(service: Running, photo: bytes) -> Non
 async def test_frames_over_the_rate_are_dropped_and_counted(photo: bytes) -> None:
     """The stream's rate holds, and so does the service's own, whichever is lower."""
     async with serving(max_stream_frame_rate=0.01) as running, connected(running.address) as stub:
-        call = await opened(running, stub)
+        call = await opened(stub)
         await call.write(Request(config=pb.StreamConfig(max_frame_rate=500)))
         for name in range(5):
             await call.write(frame(str(name), photo))
@@ -268,7 +291,7 @@ async def test_frames_over_the_rate_are_dropped_and_counted(photo: bytes) -> Non
 async def test_a_failing_model_is_an_error_of_the_frame(service: Running, photo: bytes) -> None:
     """Inference that fails is answered with its reason, and the next frame is looked at."""
     async with connected(service.address) as stub:
-        call = await opened(service, stub)
+        call = await opened(stub)
         gated.faults.fail_with = RuntimeError("out of luck")
         await call.write(frame("bad", photo))
         bad = await call.read()
@@ -288,7 +311,7 @@ async def test_debug_gives_stack_traces(monkeypatch: pytest.MonkeyPatch, photo: 
     """With DEBUG an error's details say where it arose."""
     monkeypatch.setitem(engines._REGISTRY, "openvino", gated.REGISTRATION)
     async with serving(debug=True) as running, connected(running.address) as stub:
-        call = await opened(running, stub)
+        call = await opened(stub)
         gated.faults.fail_with = RuntimeError("out of luck")
         await call.write(frame("bad", photo))
         bad, _ = await rest(call)
@@ -299,7 +322,7 @@ async def test_debug_gives_stack_traces(monkeypatch: pytest.MonkeyPatch, photo: 
 async def test_work_for_a_client_that_vanished_is_not_done(service: Running, photo: bytes) -> None:
     """What waited is forgotten, other streams are served, and nothing of the stream remains."""
     async with connected(service.address) as stub:
-        gone = await opened(service, stub)
+        gone = await opened(stub)
         gated.faults.close_gate()
         await gone.write(frame("0", photo))
         await held_inference()
@@ -309,7 +332,7 @@ async def test_work_for_a_client_that_vanished_is_not_done(service: Running, pho
         gone.cancel()
         await until(lambda: service.server.stats.active_streams == 0)
         gated.faults.open.set()
-        other = await opened(service, stub)
+        other = await opened(stub)
         await other.write(frame("other", photo))
         answer, _ = await rest(other)
     assert answer.result.frame.frame_id == "other"
@@ -320,7 +343,7 @@ async def test_work_for_a_client_that_vanished_is_not_done(service: Running, pho
 async def test_a_deadline_ends_a_stream(service: Running, photo: bytes) -> None:
     """The caller's deadline is honoured: the call ends, and what waited is forgotten."""
     async with connected(service.address) as stub:
-        call = await opened(service, stub, timeout=0.3)
+        call = await opened(stub, timeout=0.3)
         gated.faults.close_gate()
         await call.write(frame("0", photo))
         with pytest.raises(grpc.aio.AioRpcError) as ended:
@@ -335,13 +358,16 @@ async def test_a_client_that_does_not_read_harms_nobody_else(photo: bytes) -> No
     many = pb.DetectionSettings(confidence_threshold=0.0)
     async with serving(stream_write_timeout=1.0, workers=2) as running:
         options = [("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0)]
-        async with connected(running.address, options) as deaf_stub, connected(running.address) as stub:
-            deaf = await opened(running, deaf_stub)
+        async with (
+            connected(running.address, options) as deaf_stub,
+            connected(running.address) as stub,
+        ):
+            deaf = await opened(deaf_stub)
             await deaf.write(Request(config=pb.StreamConfig(settings=many)))
             enough = asyncio.Event()
             feeding = asyncio.create_task(_feed(deaf, photo, enough))
             await until(lambda: running.server.stats.drops[pb.DROP_REASON_CLIENT_SLOW])
-            call = await opened(running, stub)
+            call = await opened(stub)
             await call.write(frame("other", photo))
             answer, _ = await rest(call)
             assert answer.result.frame.frame_id == "other"
@@ -355,9 +381,7 @@ async def test_a_client_that_does_not_read_harms_nobody_else(photo: bytes) -> No
     assert details_of(ended.value).reason == "CLIENT_NOT_READING"
 
 
-async def _feed(
-    call: "grpc.aio.StreamStreamCall[Request, Response]", photo: bytes, enough: asyncio.Event
-) -> None:
+async def _feed(call: Call, photo: bytes, enough: asyncio.Event) -> None:
     """Send frames, and read nothing."""
     while not enough.is_set():
         await call.write(frame("more", photo))
@@ -366,13 +390,13 @@ async def _feed(
 async def test_no_more_streams_than_allowed(photo: bytes) -> None:
     """One too many is refused with a reason and a time to try again; a place that is free again is given."""
     async with serving(max_streams=1) as running, connected(running.address) as stub:
-        first = await opened(running, stub)
+        first = await opened(stub)
         await first.write(frame("0", photo))
         assert isinstance(await first.read(), Response)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await (await opened(running, stub)).read()
+            await (await opened(stub)).read()
         await rest(first)
-        third = await opened(running, stub)
+        third = await opened(stub)
         await third.write(frame("1", photo))
         answer, _ = await rest(third)
     assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -384,7 +408,7 @@ async def test_no_more_streams_than_allowed(photo: bytes) -> None:
 async def test_streams_share_the_workers_in_turn(service: Running, photo: bytes) -> None:
     """A stream with a full buffer does not make another wait for all of it."""
     async with connected(service.address) as stub:
-        flood, single = await opened(service, stub), await opened(service, stub)
+        flood, single = await opened(stub), await opened(stub)
         gated.faults.close_gate()
         await flood.write(Request(config=pb.StreamConfig(buffer_frames=32)))
         await flood.write(frame("0", photo))
@@ -421,7 +445,7 @@ async def test_decoding_and_inference_never_run_on_the_event_loop(
 
     monkeypatch.setattr(encoded, "decode", noting)
     async with connected(service.address) as stub:
-        call = await opened(service, stub)
+        call = await opened(stub)
         gated.faults.threads.clear()
         await call.write(frame("0", photo))
         await rest(call)

@@ -1,0 +1,75 @@
+"""What is installed: the base stays light, the wheel carries what it needs."""
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+from tests.servers import ROOT
+
+ONLY_BASE = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class OnlyBase(MetaPathFinder):
+    allowed = {"crowd", "crowd_detector", "google", "grpc", "typing_extensions"} | sys.stdlib_module_names
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] not in self.allowed or name.startswith("google.rpc"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, OnlyBase())
+import crowd_detector.cli
+print(crowd_detector.DetectorClient.__name__)
+"""
+
+
+def test_the_client_needs_grpcio_and_protobuf_only() -> None:
+    """The library and its command line can be imported where nothing else is installed."""
+    done = subprocess.run(
+        [sys.executable, "-c", ONLY_BASE], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("DetectorClient\n", "")
+
+
+def test_the_wheel_carries_the_code_the_contract_and_the_model(tmp_path: Path) -> None:
+    """An installed service needs no checkout."""
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+            "-w",
+            str(tmp_path),
+            str(ROOT),
+        ],
+        check=True,
+    )
+    (wheel,) = tmp_path.glob("crowd_detector-*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {
+        "crowd/detector/v1/detector.proto",
+        "crowd/detector/v1/detector_pb2.py",
+        "crowd_detector/client.py",
+        "crowd_detector/py.typed",
+        "detector_service/server.py",
+        "detector_service/embedded/crowd-n.onnx",
+    } <= names
+    assert not [name for name in names if name.startswith(("tests/", "benchmarks/", "models/"))]
+
+
+def test_extras_and_scripts_have_the_fixed_names() -> None:
+    """What a user types after `pip install crowd-detector` stays as it is."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert {"service", "bridge", "torch", "tensorrt", "postgres", "redis", "ray", "dev"} <= set(
+        project["optional-dependencies"]
+    )
+    assert {"detector-service", "detector"} <= set(project["scripts"])
+    assert [requirement.partition(">")[0] for requirement in project["dependencies"]] == [
+        "grpcio",
+        "protobuf",
+    ]

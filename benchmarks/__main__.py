@@ -46,7 +46,7 @@ def _options() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--rounds", type=_at_least_one, help="default: 7, with --quick 1")
-    parser.add_argument("--seconds", type=float, help="each measurement; default: 5, quick 1")
+    parser.add_argument("--seconds", type=float, help="each measurement; default: 4, quick 1")
     parser.add_argument(
         "--soak-frames",
         type=int,
@@ -61,7 +61,7 @@ def _options() -> argparse.Namespace:
     given = vars(options)
     for option, usual, quick in (
         ("rounds", 7, 1),
-        ("seconds", 5.0, 1.0),
+        ("seconds", 4.0, 1.0),
         ("soak_frames", 10_000, 300),
     ):
         if given[option] is None:
@@ -94,7 +94,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         rounds=options.rounds,
         seconds=options.seconds,
         warm_up=min(1.0, options.seconds),
-        in_flight=min(max(8, 4 * here["cores"]), 32),
+        in_flight=min(max(8, 6 * here["cores"]), 32),
     )
     measured = [] if options.soak else rounds.run(plan, folder, written, _say)
     soaked = None
@@ -106,6 +106,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if measured:
         found = report.ratios(measured)
         print(report.table(measured), end="\n\n")
+        print(report.disturbance(measured), end="\n\n")
     memory = None
     if soaked is not None:
         memory = report.memory(soaked)

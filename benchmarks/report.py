@@ -25,6 +25,7 @@ _COLUMNS: Final = (
     ("others_percent", "others' CPU %", "13.0f"),
 )
 _NAME_WIDTH: Final = 22
+_QUIET_PERCENT: Final = 5
 
 
 def medians(measured: Sequence[Figures]) -> dict[str, dict[str, float]]:
@@ -83,6 +84,19 @@ def table(measured: Sequence[Figures]) -> str:
         rates = [r[name]["fps"] for r in measured]
         lines.append(f"{name:{_NAME_WIDTH}}{cells}   {min(rates):.1f} to {max(rates):.1f}")
     return "\n".join(lines)
+
+
+def disturbance(measured: Sequence[Figures]) -> str:
+    """Say how much others were in the way."""
+    shares = [figures["others_percent"] for r in measured for figures in r.values()]
+    disturbed = sum(share > _QUIET_PERCENT for share in shares)
+    line = f"others took {median(shares):.1f} % of the machine (median)"
+    if disturbed:
+        line += (
+            f", and more than {_QUIET_PERCENT} % in {disturbed} of {len(shares)} measurements: "
+            "the ratios are rough; measure again when the machine is quiet"
+        )
+    return line
 
 
 def verdicts(found: dict[str, float]) -> str:

@@ -103,16 +103,23 @@ class Letterbox:
     def to_frame(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Bring boxes from the model's input into the frame, and cut them at its edges.
 
+        Like Ultralytics, this works out scale and offset anew from the two sizes. Where a side was
+        rounded down to a whole stride that is not quite the inverse of `apply`, by at most 0.5 %.
+
         Args:
             boxes: shape (n, 4): x1, y1, x2, y2 in pixels of the input.
 
         Returns:
             Shape (n, 4), in pixels of the frame.
         """
-        offset = np.array([self.left, self.top] * 2, np.float32)
+        gain = min(self.height / self.frame_height, self.width / self.frame_width)
+        inner_width = max(round(self.frame_width * gain), 1)
+        inner_height = max(round(self.frame_height * gain), 1)
+        left = round((self.width - inner_width) / 2 - 0.1)
+        top = round((self.height - inner_height) / 2 - 0.1)
+        offset = np.array([left, top] * 2, np.float32)
         scale = np.array(
-            [self.inner_width / self.frame_width, self.inner_height / self.frame_height] * 2,
-            np.float32,
+            [inner_width / self.frame_width, inner_height / self.frame_height] * 2, np.float32
         )
         edge = np.array([self.frame_width, self.frame_height] * 2, np.float32)
         return np.asarray(np.clip((boxes - offset) / scale, 0, edge), np.float32)

@@ -28,7 +28,10 @@ def suppress(candidates: Candidates, *, iou_threshold: float, most: int) -> Cand
         if left.size:
             overlap = _intersection(boxes[best], boxes[left])
             union = areas[best] + areas[left] - overlap
-            left = left[(overlap <= iou_threshold * union) | (classes[left] != classes[best])]
+            # A box of no size has no union to divide by; like torchvision, none is suppressed for it.
+            with np.errstate(divide="ignore", invalid="ignore"):
+                too_much = overlap / union > iou_threshold
+            left = left[~(too_much & (classes[left] == classes[best]))]
     return ranked.at(np.array(kept, np.int64))
 
 

@@ -17,7 +17,8 @@ class EngineOptions:
     """What a user may choose of an engine.
 
     Attributes:
-        precision: of the arithmetic; "auto" takes what is fastest here at no loss worth naming.
+        precision: of the arithmetic; "auto" takes bf16 where the processor has it (docs/performance.md
+            says what that costs in accuracy).
         parallel: how many requests will run at once.
         cache: a folder for compiled models.
     """

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import openvino as ov  # noqa: E402
+from openvino import opset13 as ops  # noqa: E402
 from openvino.preprocess import ColorFormat, PrePostProcessor  # noqa: E402
 
 _log = structlog.get_logger()
@@ -63,6 +64,7 @@ class OpenVINOEngine:
                 "export the model again with `yolo export format=onnx dynamic=True`"
             ) from error
         self.metadata: Mapping[str, str] = _metadata(graph, source)
+        _take_no_more_than_there_are(graph)
         self._graph = _with_preprocessing(graph, path)
         shape = self._graph.input().partial_shape
         self.input_shape = InputShape(
@@ -205,6 +207,23 @@ def _metadata(graph: Any, source: Path) -> dict[str, str]:
     if not graph.has_rt_info(["framework"]):
         return {}
     return {key: value.astype(str) for key, value in graph.get_rt_info()["framework"].items()}
+
+
+def _take_no_more_than_there_are(graph: Any) -> None:
+    """Let the graph pick the best of however few candidates a small input has.
+
+    Ultralytics' export of an NMS-free head fixes how many it picks, 300, which fails for an input
+    with fewer places; its PyTorch model picks no more than there are.
+    """
+    for node in graph.get_ops():
+        if node.get_type_name() != "TopK":
+            continue
+        data, count = node.input_value(0), node.input_value(1)
+        axis = ops.constant(node.get_attributes()["axis"], np.int64)
+        there_are = ops.gather(ops.shape_of(data), axis, ops.constant(0, np.int64))
+        wanted = ops.convert(count, "i64")
+        node.input(1).replace_source_output(ops.minimum(wanted, there_are).output(0))
+    graph.validate_nodes_and_infer_types()
 
 
 def _with_preprocessing(graph: Any, path: Path) -> Any:

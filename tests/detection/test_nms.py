@@ -10,8 +10,10 @@ from detector_service.detection.heads import Candidates
 from detector_service.detection.nms import suppress
 
 corners = st.integers(0, 60)
+#: A head without DFL may give boxes of no or negative size.
+sizes = st.integers(-10, 40)
 rows = st.lists(
-    st.tuples(corners, corners, st.integers(1, 40), st.integers(1, 40), st.integers(0, 2)),
+    st.tuples(corners, corners, sizes, sizes, st.integers(0, 2)),
     max_size=40,
 )
 
@@ -57,7 +59,7 @@ def test_what_is_kept_does_not_overlap(values: list[tuple[int, int, int, int, in
                 sides = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
                 overlap = sides.prod()
                 union = (a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - overlap
-                assert overlap <= 0.5 * union
+                assert overlap <= 0.5 * union or union <= 0
 
 
 def test_no_more_than_asked_for() -> None:

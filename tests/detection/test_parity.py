@@ -287,7 +287,7 @@ def test_every_box_equals_predicts(
         for engine in _engines(detector):
             engine._by_size.clear()  # the one for the usual frame, made at the start
         worker = detector.worker()
-        for frame in _frames_for(name, frames):
+        for frame in frames.values():
             total.add(agree(subject, worker.detect(frame, subject.threshold), frame))
         assert not any(engine._by_size for engine in _engines(detector))
     _assert_telling(total, subject)
@@ -303,7 +303,7 @@ def test_every_box_equals_predicts_at_a_size_of_its_own(
     subject, total = workshop.subject(name), Deviation()
     with serving(subject, "fp32") as detector:
         worker = detector.worker()
-        for frame in _frames_for(name, frames):
+        for frame in frames.values():
             height, width = frame.shape[:2]
             for model, engine in zip(detector.models, _engines(detector), strict=True):
                 letterbox = model.letterbox(width, height)
@@ -311,27 +311,6 @@ def test_every_box_equals_predicts_at_a_size_of_its_own(
                 assert (letterbox.height, letterbox.width) in engine._by_size
             total.add(agree(subject, worker.detect(frame, subject.threshold), frame))
     _assert_telling(total, subject)
-
-
-def _frames_for(name: str, frames: Mapping[str, Image]) -> list[Image]:
-    """Leave out, of a head that always gives 300 detections, the frame that has fewer places."""
-    left_out = {"elongated"} if "end to end" in name else set()
-    return [frame for shape, frame in frames.items() if shape not in left_out]
-
-
-@pytest.mark.xfail(
-    raises=RuntimeError,
-    strict=True,
-    reason="an exported end-to-end head takes the best 300 of an input's places, however few it has",
-)
-def test_an_input_of_fewer_places_than_detections(
-    workshop: Workshop, frames: dict[str, Image]
-) -> None:
-    """A frame whose input has only 210 places for boxes gets predict's, without NMS too."""
-    subject = workshop.subject("yolo26n, end to end")
-    with serving(subject, "fp32") as detector:
-        found = detector.worker().detect(frames["elongated"], subject.threshold)
-        agree(subject, found, frames["elongated"])
 
 
 def _assert_telling(total: Deviation, subject: Subject) -> None:

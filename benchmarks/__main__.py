@@ -106,7 +106,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if measured:
         found = report.ratios(measured)
         print(report.table(measured), end="\n\n")
-        print(report.disturbance(measured), end="\n\n")
+        print(report.warning(report.disturbance(measured)), end="\n\n")
     memory = None
     if soaked is not None:
         memory = report.memory(soaked)
@@ -126,6 +126,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "targets": report.TARGETS,
         "memory": memory,
         "event_loop_lag_p99_ms": soaked and soaked["event_loop_lag_p99_ms"],
+        "disturbance": report.disturbance(measured) if measured else None,
         "medians": report.medians(measured) if measured else {},
         "plan": {
             "rounds": plan.rounds,

@@ -86,15 +86,24 @@ def table(measured: Sequence[Figures]) -> str:
     return "\n".join(lines)
 
 
-def disturbance(measured: Sequence[Figures]) -> str:
-    """Say how much others were in the way."""
+def disturbance(measured: Sequence[Figures]) -> dict[str, float]:
+    """Give how much of the machine others took, and in how many measurements that was too much."""
     shares = [figures["others_percent"] for r in measured for figures in r.values()]
-    disturbed = sum(share > _QUIET_PERCENT for share in shares)
-    line = f"others took {median(shares):.1f} % of the machine (median)"
-    if disturbed:
+    return {
+        "others_percent": median(shares),
+        "measurements": len(shares),
+        "disturbed_measurements": sum(share > _QUIET_PERCENT for share in shares),
+    }
+
+
+def warning(disturbed: dict[str, float]) -> str:
+    """Say how much others were in the way."""
+    line = f"others took {disturbed['others_percent']:.1f} % of the machine (median)"
+    if disturbed["disturbed_measurements"]:
         line += (
-            f", and more than {_QUIET_PERCENT} % in {disturbed} of {len(shares)} measurements: "
-            "the ratios are rough; measure again when the machine is quiet"
+            f", and more than {_QUIET_PERCENT} % in {disturbed['disturbed_measurements']:.0f} of "
+            f"{disturbed['measurements']:.0f} measurements.\nThe ratios cannot be relied on, for "
+            "whoever runs more threads takes more from others. Measure again when the machine is quiet."
         )
     return line
 

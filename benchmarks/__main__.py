@@ -23,7 +23,7 @@ _RESULTS: Final = ROOT / "benchmarks" / "results.json"
 
 
 def main() -> int:
-    """Run the benchmark; give its exit code."""
+    """Run the benchmark; return its exit code."""
     options = _options()
     # So that children are ended when this process is told to end.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))

@@ -40,7 +40,7 @@ def describe() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Give the versions of Python and of the packages that matter."""
+    """Return the versions of Python and of the packages that matter."""
     return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 
@@ -52,7 +52,7 @@ class Others:
         self._before: Final = _others_cpu_seconds()
 
     def percent(self) -> float:
-        """Give the share so far: of all cores, in percent."""
+        """Return the share so far: of all cores, in percent."""
         took = (time.monotonic() - self._began) * (os.cpu_count() or 1)
         return max(100 * (_others_cpu_seconds() - self._before) / took, 0.0)
 
@@ -66,7 +66,7 @@ def _others_cpu_seconds() -> float:
 
 
 def _cpu_fields() -> list[tuple[str, str]]:
-    """Give what the kernel says of the first core."""
+    """Return what the kernel says of the first core."""
     first = Path("/proc/cpuinfo").read_text("utf-8").partition("\n\n")[0]
     pairs = (line.partition(":") for line in first.splitlines())
     return [(name.strip(), value.strip()) for name, _, value in pairs]

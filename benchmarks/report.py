@@ -29,7 +29,7 @@ _QUIET_PERCENT: Final = 5
 
 
 def medians(measured: Sequence[Figures]) -> dict[str, dict[str, float]]:
-    """Give the median over all rounds of every figure of every contender."""
+    """Return the median over all rounds of every figure of every contender."""
     return {
         name: {figure: median(r[name][figure] for r in measured) for figure in measured[0][name]}
         for name in measured[0]
@@ -37,7 +37,7 @@ def medians(measured: Sequence[Figures]) -> dict[str, dict[str, float]]:
 
 
 def ratios(measured: Sequence[Figures]) -> dict[str, float]:
-    """Give the medians over all rounds of each round's ratio of frames a second."""
+    """Return the medians over all rounds of each round's ratio of frames a second."""
     middle = medians(measured)
     inside = [rounds.IN_PROCESS.format(n) for n in range(1, rounds.MOST_WORKERS + 1)]
     best = max(inside, key=lambda name: middle[name]["fps"])
@@ -57,7 +57,7 @@ def ratios(measured: Sequence[Figures]) -> dict[str, float]:
 
 
 def memory(soaked: Figures) -> dict[str, Any]:
-    """Give how memory grew: its mean over the last tenth of the frames, by that from 15 % to 25 %."""
+    """Return how memory grew: its mean over the last tenth of the frames, by that from 15 % to 25 %."""
     samples = soaked["rss_mib"]
     count = len(samples)
     early, late = samples[count * 15 // 100 : count * 25 // 100], samples[count * 9 // 10 :]
@@ -73,7 +73,7 @@ def memory(soaked: Figures) -> dict[str, Any]:
 
 
 def table(measured: Sequence[Figures]) -> str:
-    """Give the medians as lines of text."""
+    """Return the medians as lines of text."""
     head = "".join(f"  {title:>{_width(form)}}" for _, title, form in _COLUMNS)
     lines = [f"{'':{_NAME_WIDTH}}{head}   frames/s, least to most"]
     for name, figures in medians(measured).items():
@@ -87,7 +87,7 @@ def table(measured: Sequence[Figures]) -> str:
 
 
 def disturbance(measured: Sequence[Figures]) -> dict[str, float]:
-    """Give how much of the machine others took, and in how many measurements that was too much."""
+    """Return how much of the machine others took, and in how many measurements that was too much."""
     shares = [figures["others_percent"] for r in measured for figures in r.values()]
     return {
         "others_percent": median(shares),
@@ -109,7 +109,7 @@ def warning(disturbed: dict[str, float]) -> str:
 
 
 def verdicts(found: dict[str, float]) -> str:
-    """Give the ratios and, where there is one, what was aimed at, as lines of text."""
+    """Return the ratios and, where there is one, what was aimed at, as lines of text."""
     lines = []
     for name, value in found.items():
         target = TARGETS.get(name)

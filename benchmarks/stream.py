@@ -50,7 +50,7 @@ class LoadClient:
     def measure(
         self, streams: int, in_flight: int, rate: float, warm_up: float, seconds: float
     ) -> Figures:
-        """Give what comes back from a service that is kept busy for so many seconds.
+        """Return what comes back from a service that is kept busy for so many seconds.
 
         Args:
             streams: open at once.
@@ -171,7 +171,7 @@ class _Stream:
         self._counting = True
 
     def stop_counting(self) -> list[float]:
-        """Give how long the answers took since `begin_to_count`, in seconds."""
+        """Return how long the answers took since `begin_to_count`, in seconds."""
         self._counting = False
         return self._latencies
 

@@ -6,7 +6,6 @@ Exit codes: 0 after a drain; 1 where a model cannot be loaded; 2 where a setting
 
 import argparse
 import asyncio
-import contextlib
 import os
 import signal
 import sys
@@ -27,7 +26,7 @@ EXIT_CONFIGURATION: Final = 2
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; give its exit code."""
+    """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(
         prog="detector-service",
         description="Finds faces and people in camera frames, and serves that over gRPC. "
@@ -75,8 +74,8 @@ async def _serve(settings: Settings) -> int:
                 tls=settings.tls_cert_file is not None,
             )
         await stopped
-        with contextlib.suppress(ModelError):  # of no interest to who has stopped it
-            await loading
+        loading.cancel()  # to no effect where it is done
+        await asyncio.wait({loading})
         _log.info("service.draining")
         return 0
     finally:
@@ -85,7 +84,7 @@ async def _serve(settings: Settings) -> int:
 
 
 def _stop_on_signals() -> asyncio.Event:
-    """Give an event that the first SIGTERM or SIGINT sets; a second ends the process at once."""
+    """Return an event that the first SIGTERM or SIGINT sets; a second ends the process at once."""
     stop = asyncio.Event()
 
     def on_signal(number: int) -> None:

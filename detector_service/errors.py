@@ -28,10 +28,8 @@ class FrameRefused(DetectorError):  # noqa: N818 - it is no error of the service
 
     Attributes:
         reason: which one of the contract's ``ErrorReason`` values.
-        field: the field of the ``Frame`` at fault, as a path; empty where none is.
     """
 
-    def __init__(self, reason: pb.ErrorReason.ValueType, message: str, *, field: str = "") -> None:
+    def __init__(self, reason: pb.ErrorReason.ValueType, message: str) -> None:
         super().__init__(message)
         self.reason = reason
-        self.field = field

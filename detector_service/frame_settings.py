@@ -17,10 +17,17 @@ class InvalidFieldError(ValueError):
     Attributes:
         field: its path.
         description: what is wrong, and what is allowed.
+        reason: INVALID_SETTINGS, or INVALID_REQUEST for a field that is no setting.
     """
 
-    def __init__(self, field: str, description: str) -> None:
+    def __init__(
+        self,
+        field: str,
+        description: str,
+        reason: pb.ErrorReason.ValueType = pb.ERROR_REASON_INVALID_SETTINGS,
+    ) -> None:
         super().__init__(f"{field}: {description}")
+        self.reason = reason
         self.field = field
         self.description = description
 
@@ -38,7 +45,7 @@ class FrameSettings:
     crowd_threshold: int
 
     def with_message(self, message: pb.DetectionSettings, field: str) -> Self:
-        """Give these settings with those replaced that a message sets.
+        """Return these settings with those replaced that a message sets.
 
         Args:
             message: what the caller set.
@@ -75,12 +82,14 @@ def check_name(value: str, field: str) -> None:
     size = len(value.encode())
     if size > MAX_NAME_BYTES:
         raise InvalidFieldError(
-            field, f"must be at most {MAX_NAME_BYTES} bytes of UTF-8, not {size:,}"
+            field,
+            f"must be at most {MAX_NAME_BYTES} bytes of UTF-8, not {size:,}",
+            pb.ERROR_REASON_INVALID_REQUEST,
         )
 
 
 def check_stream_config(config: pb.StreamConfig, defaults: FrameSettings) -> FrameSettings:
-    """Check a stream's configuration; give the settings of frames that bring none of their own.
+    """Check a stream's configuration; return the settings of frames that bring none of their own.
 
     Raises:
         InvalidFieldError: a value is out of its range or not a number.

@@ -50,7 +50,7 @@ class Pipeline:
         self._limits: Final = limits
 
     def decode(self, frame: pb.Frame) -> Image:
-        """Give the upright pixels of a frame.
+        """Return the upright pixels of a frame.
 
         Raises:
             FrameRefused: the frame's image is not acceptable.
@@ -60,7 +60,6 @@ class Pipeline:
             raise FrameRefused(
                 pb.ERROR_REASON_IMAGE_MISSING,
                 "the frame carries no image; set `encoded` or `raw`",
-                field="frame",
             )
         size = len(frame.encoded) if kind == "encoded" else len(frame.raw.data)
         if size > self._limits.max_bytes:
@@ -68,7 +67,6 @@ class Pipeline:
                 pb.ERROR_REASON_FRAME_TOO_LARGE,
                 f"the image has {size:,} bytes, more than the {self._limits.max_bytes:,} that "
                 "MAX_FRAME_BYTES allows; send a smaller one",
-                field=f"frame.{kind}",
             )
         if kind == "encoded":
             return encoded.decode(frame.encoded, max_pixels=self._limits.max_pixels)

@@ -2,7 +2,6 @@
 
 import asyncio
 import ipaddress
-import time
 from contextlib import suppress
 from typing import Final
 
@@ -18,8 +17,8 @@ from detector_service.detection import model_files
 from detector_service.detection.detector import Detector
 from detector_service.errors import ConfigurationError
 from detector_service.pipeline import FrameLimits, Pipeline
-from detector_service.rpc.answering import Answer, FrameAnswering, Job
 from detector_service.rpc.auth import TokenInterceptor, Tokens
+from detector_service.rpc.frame_handler import Answer, FrameHandler, Job
 from detector_service.rpc.servicer import DetectorServicer
 from detector_service.scheduling.workers import Workers
 from detector_service.settings import Settings
@@ -50,7 +49,7 @@ class DetectorServer:
         self._lag_watch: asyncio.Task[None] | None = None
 
     async def listen(self) -> int:
-        """Open the port; give its number.
+        """Open the port; return its number.
 
         Raises:
             ConfigurationError: the address cannot be used, or the tokens cannot be read.
@@ -59,7 +58,7 @@ class DetectorServer:
         interceptors = []
         if settings.auth_tokens_file is not None:
             interceptors.append(TokenInterceptor(Tokens.read(settings.auth_tokens_file)))
-        elif not _loopback(settings.host):
+        elif settings.tls_client_ca_file is None and not _loopback(settings.host):
             _log.warning(
                 "auth.open",
                 message=f"anyone who reaches {settings.host} may call; set AUTH_TOKENS_FILE to ask for tokens",
@@ -101,7 +100,7 @@ class DetectorServer:
         limits = FrameLimits(settings.max_frame_bytes, settings.max_image_pixels)
         levels = CrowdAlertLevels.parse(settings.crowd_alert_levels)
         self._workers = Workers(
-            count, lambda: FrameAnswering(Pipeline(detector, limits), levels, debug=settings.debug)
+            count, lambda: FrameHandler(Pipeline(detector, limits), levels, debug=settings.debug)
         )
         self._servicer.serve(detector, self._workers)
         for model in detector.models:
@@ -122,17 +121,16 @@ class DetectorServer:
 
         1. Health says NOT_SERVING, so that nobody new is sent here.
         2. New calls are refused; streams answer what they have accepted, then end.
-        3. The port is closed, once all calls have ended or DRAIN_TIMEOUT has passed.
+        3. The port is closed, once all of these have ended or DRAIN_TIMEOUT has passed; who watches
+           health is cut off.
         4. The workers end, then the models are let go.
         """
-        started = time.monotonic()
         await self._health.enter_graceful_shutdown()
-        timeout = self._settings.drain_timeout
         with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(self._settings.drain_timeout):
                 await self._servicer.drain()
         if self._server is not None:
-            await self._server.stop(max(timeout - (time.monotonic() - started), 0))
+            await self._server.stop(0)
         if self._lag_watch is not None:
             self._lag_watch.cancel()
         if self._workers is not None:

@@ -1,5 +1,6 @@
 """The detector's settings: environment variables and a ``.env`` file, checked at start."""
 
+import re
 import ssl
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -14,6 +15,8 @@ from detector_service.errors import ConfigurationError
 from detector_service.frame_settings import MAX_CROWD_THRESHOLD, MAX_FRAME_RATE, MAX_WAITING_FRAMES
 
 _MIB: Final = 1024 * 1024
+#: Settings that may hold passwords.
+_URLS: Final = ("database_url", "redis_url")
 
 
 def _readable_file(path: Path) -> Path:
@@ -31,7 +34,8 @@ def _alert_levels(text: str) -> str:
 
 def _url(*schemes: str) -> AfterValidator:
     def check(text: str) -> str:
-        if urlsplit(text).scheme not in schemes:
+        # Not urlsplit(text).scheme, which fails on some texts.
+        if text.partition("://")[0] not in schemes:
             raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
         return text
 
@@ -118,6 +122,11 @@ class Settings(BaseSettings):
                 f"MAX_MESSAGE_BYTES={self.max_message_bytes} leaves no room for a frame of "
                 f"MAX_FRAME_BYTES={self.max_frame_bytes}; it must be at least 65536 more"
             )
+        if self.max_batch_frames > self.max_queued_frames:
+            raise ValueError(
+                f"MAX_BATCH_FRAMES={self.max_batch_frames} is more than "
+                f"MAX_QUEUED_FRAMES={self.max_queued_frames}, so the largest batches could never be taken"
+            )
         if self.tensorrt_enabled:
             raise ValueError("TENSORRT_ENABLED=True: this version has no TensorRT engine; unset it")
         return self
@@ -137,9 +146,9 @@ class Settings(BaseSettings):
         )
 
     def described(self) -> str:
-        """Give all settings as they apply, as lines of a .env file; passwords are hidden."""
+        """Return all settings as they apply, as lines of a .env file; passwords are hidden."""
         return "\n".join(
-            f"{name.upper()}={_shown(value)}"
+            f"{name.upper()}={_shown(name, value)}"
             for name, value in self.model_dump().items()
             if value is not None
         )
@@ -166,17 +175,23 @@ def _complaint(item: dict[str, Any]) -> str:
     name = str(item["loc"][0])
     field = Settings.model_fields.get(name)
     unit = f" ({field.description})" if field is not None and field.description else ""
-    return f"{name.upper()}={_shown(item['input'])}: {message[0].lower()}{message[1:]}{unit}"
+    return f"{name.upper()}={_shown(name, item['input'])}: {message[0].lower()}{message[1:]}{unit}"
 
 
-def _shown(value: object) -> str:
+def _shown(name: str, value: object) -> str:
+    """Return a value as it may be shown: of a URL neither a password nor what may be one."""
     text = str(value)
-    if "://" not in text or "@" not in text:
+    if name not in _URLS or re.fullmatch(r"\w+(\+\w+)?://[^@?]*", text):
         return text
-    parts = urlsplit(text)
-    user, _, host = parts.netloc.rpartition("@")
-    hidden = f"{user.partition(':')[0]}:***@{host}"
-    return urlunsplit(parts._replace(netloc=hidden))
+    try:
+        parts = urlsplit(text)
+        user, at, host = parts.netloc.rpartition("@")
+    except ValueError:
+        return "***"
+    if not parts.netloc:
+        return "***"
+    netloc = f"{user.partition(':')[0]}:***@{host}" if at else host
+    return urlunsplit(parts._replace(netloc=netloc, query="***" if parts.query else ""))
 
 
 def _check_tls(certificate: Path, key: Path, client_ca: Path | None) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 import psutil
 from crowd.detector.v1 import detector_pb2 as pb
 
-from detector_service.wire import duration, seconds
+from detector_service.durations import duration, seconds
 
 _LAG_SAMPLES: Final = 1200  # a minute of them, see server._watch_loop
 
@@ -43,11 +43,11 @@ class Stats:
             self._stages[stage] += seconds(getattr(answer.stage_times, stage))
 
     def working_seconds(self) -> float:
-        """Give the mean time that a frame keeps a worker busy; 0 before the first."""
+        """Return the mean time that a frame keeps a worker busy; 0 before the first."""
         return (sum(self._stages.values()) - self._stages["queued"]) / max(self.processed, 1)
 
     def snapshot(self, *, queued: int) -> pb.GetStatsResponse:
-        """Give the figures as they are now.
+        """Return the figures as they are now.
 
         Args:
             queued: frames that wait for a worker.

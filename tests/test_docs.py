@@ -7,7 +7,7 @@ from tests.servers import ROOT
 
 
 def table(page: str) -> list[list[str]]:
-    """Give the rows of a page's tables whose first cell is code."""
+    """Return the rows of a page's tables whose first cell is code."""
     lines = (ROOT / "docs" / page).read_text().splitlines()
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]

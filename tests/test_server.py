@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import pytest
 import trustme
 from crowd.detector.v1 import detector_pb2 as pb
 from crowd.detector.v1 import detector_pb2_grpc
+from crowd_detector import DetectorClient
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from detector_service import engines
 from detector_service.errors import ConfigurationError
+from detector_service.rpc.stream import StreamSession
 from tests.engines import gated
-from tests.servers import connected, details_of, serving, until
+from tests.servers import Running, connected, details_of, serving, until
 
 Health = health_pb2.HealthCheckResponse
 NAMES = ("", "crowd.detector.v1.DetectorService")
@@ -46,8 +49,8 @@ async def test_health_follows_the_models(photo: bytes) -> None:
         assert (await stub.Detect(pb.DetectRequest(frame=pb.Frame(encoded=photo)))).result.faces
         draining = asyncio.create_task(running.server.drain())
         seen.append((await watch.read()).status)
-        watch.cancel()
-        await draining
+        async with asyncio.timeout(10):  # far less than DRAIN_TIMEOUT: the watch is not waited for
+            await draining
     assert seen == [Health.NOT_SERVING, Health.SERVING, Health.NOT_SERVING]
     assert early.value.code() == grpc.StatusCode.UNAVAILABLE
     assert details_of(early.value).reason == "NOT_READY"
@@ -101,6 +104,61 @@ async def test_no_accepted_frame_is_lost_in_a_drain(
     assert details_of(ended.value).retry_after == 1
 
 
+async def test_a_drain_lets_a_half_closed_stream_end_well(
+    monkeypatch: pytest.MonkeyPatch, photo: bytes
+) -> None:
+    """Its client has sent all it wanted and gets all of it, and so it ends with OK."""
+    monkeypatch.setitem(engines._REGISTRY, "openvino", gated.REGISTRATION)
+    async with serving(workers=1) as running, connected(running.address) as stub:
+        stream = stub.StreamDetections()
+        gated.faults.close_gate()
+        await stream.write(pb.StreamDetectionsRequest(frame=pb.Frame(encoded=photo)))
+        await stream.done_writing()
+        (session,) = [s async for s in _sessions(running)]
+        await until(lambda: session._reader is not None and session._reader.done())
+        draining = asyncio.create_task(running.server.drain())
+        await until(lambda: running.server._servicer._draining)
+        gated.faults.open.set()
+        first, last = await stream.read(), await stream.read()
+        assert isinstance(first, pb.StreamDetectionsResponse)
+        assert isinstance(last, pb.StreamDetectionsResponse)
+        assert await stream.code() == grpc.StatusCode.OK
+        await draining
+    assert first.HasField("result")
+    assert last.summary == pb.StreamSummary(frames_received=1, results=1)
+
+
+async def _sessions(running: Running) -> AsyncIterator[StreamSession]:
+    await until(lambda: running.server._servicer._sessions)
+    for session in running.server._servicer._sessions:
+        yield session
+
+
+async def test_saturating_clients_learn_why_their_streams_end(photo: bytes) -> None:
+    """Twenty clients that send all they can see SHUTTING_DOWN in a drain, with all that was accepted."""
+
+    async def frames() -> AsyncIterator[pb.Frame]:
+        while True:
+            yield pb.Frame(encoded=photo)
+
+    async def one(client: DetectorClient) -> tuple[grpc.aio.AioRpcError, pb.StreamSummary]:
+        summary = pb.StreamSummary()
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            async for response in client.stream(frames()):
+                summary = response.summary
+        return ended.value, summary
+
+    async with serving() as running, DetectorClient(running.address) as client:
+        clients = [asyncio.create_task(one(client)) for _ in range(20)]
+        await until(lambda: running.server.stats.processed >= 40)
+        await running.server.drain()
+        outcomes = await asyncio.gather(*clients)
+    assert {details_of(error).reason for error, _ in outcomes} == {"SHUTTING_DOWN"}
+    for _, summary in outcomes:
+        dropped = sum(drop.count for drop in summary.drops)
+        assert summary.frames_received == summary.results + dropped > 0
+
+
 async def test_a_drain_does_not_wait_for_ever(
     monkeypatch: pytest.MonkeyPatch, photo: bytes
 ) -> None:
@@ -143,7 +201,7 @@ def tls(tmp_path: Path) -> tuple[trustme.CA, dict[str, Any]]:
 
 
 def at_localhost(address: str) -> str:
-    """Give an address under the certificate's name."""
+    """Return an address under the certificate's name."""
     return address.replace("127.0.0.1", "localhost")
 
 

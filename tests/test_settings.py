@@ -121,6 +121,7 @@ def test_what_does_not_fit_together_is_named(
         ({"TLS_CLIENT_CA_FILE": str(file)}, "TLS_CERT_FILE and TLS_KEY_FILE are not"),
         ({"TLS_CERT_FILE": str(file), "TLS_KEY_FILE": str(file)}, "no certificate with its key"),
         ({"MAX_MESSAGE_BYTES": "40000", "MAX_FRAME_BYTES": "40000"}, "must be at least 65536 more"),
+        ({"MAX_BATCH_FRAMES": "8", "MAX_QUEUED_FRAMES": "4"}, "could never be taken"),
         ({"TENSORRT_ENABLED": "true"}, "no TensorRT engine"),
     ):
         with monkeypatch.context() as patch:
@@ -150,9 +151,21 @@ def test_passwords_are_not_shown() -> None:
     ).described()
     assert "hunter2" not in shown
     assert "DATABASE_URL=postgresql+asyncpg://user:***@db/history" in shown
-    with pytest.raises(ConfigurationError) as error:
-        load_settings(database_url="oracle://user:hunter2@db/history")
-    assert "hunter2" not in str(error.value)
+    assert (
+        "hunter2"
+        not in load_settings(database_url="postgresql://db/x?password=hunter2").described()
+    )
+    for name, value in (
+        ("database_url", "oracle://user:hunter2@db/history"),
+        ("database_url", "hunter2@db"),
+        ("redis_url", "http://:hunter2@cache"),
+        ("redis_url", "u:hunter2@cache"),
+        ("redis_url", "http://u:hunter2@[bad"),
+    ):
+        with pytest.raises(ConfigurationError) as error:
+            load_settings(**{name: value})
+        assert "hunter2" not in str(error.value)
+    assert "hunter2" not in load_settings(redis_url="redis://u:hunter2@[bad").described()
 
 
 @given(

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
+from math import isfinite
 from typing import Final, Self
 
 from crowd.detector.v1 import detector_pb2 as pb
@@ -16,7 +18,7 @@ _NAMES: Final[Mapping[str, pb.AlertLevel.ValueType]] = {
 
 @dataclass(frozen=True, slots=True)
 class CrowdAlertLevels:
-    """How grave a crowd is: each level begins at a multiple of the crowd threshold.
+    """The severity of a crowd: each level begins at a multiple of the crowd threshold.
 
     Attributes:
         steps: (multiple, level) by rising multiple; the first multiple is 1.
@@ -40,15 +42,15 @@ class CrowdAlertLevels:
                 )
             steps.append((float(multiple), _NAMES[name]))
         steps.sort()
-        levels = [level for _, level in steps]
-        if steps[0][0] != 1 or levels != sorted(set(levels)) or not steps[-1][0] < float("inf"):
+        rising = all(a < b and low < high for (a, low), (b, high) in pairwise(steps))
+        if steps[0][0] != 1 or not rising or not all(isfinite(multiple) for multiple, _ in steps):
             raise ValueError(
-                "the lowest multiple is 1, and graver levels begin at higher multiples"
+                "the lowest multiple is 1, and higher levels begin at higher multiples"
             )
         return cls(tuple(steps))
 
     def of(self, total_people: int, threshold: int) -> pb.AlertLevel.ValueType | None:
-        """Give the level of this many people, or None where they do not exceed the threshold."""
+        """Return the level of this many people, or None where they do not exceed the threshold."""
         if total_people <= threshold:
             return None
         reached = [

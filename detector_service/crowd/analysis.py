@@ -41,7 +41,7 @@ class CrowdFigures:
 def analyse(
     faces: NDArray[np.float32], bodies: NDArray[np.float32], width: int, height: int
 ) -> CrowdFigures:
-    """Give the figures of a frame.
+    """Return the figures of a frame.
 
     Args:
         faces: shape (n, 4 or more): x1, y1, x2, y2 in pixels of the frame.
@@ -61,7 +61,7 @@ def analyse(
 
 
 def crowd_level(total_people: int) -> pb.CrowdLevel.ValueType:
-    """Give the level of this many people, at least 0."""
+    """Return the level of this many people, at least 0."""
     return next(
         (level for most, level in _LEVELS if total_people <= most), pb.CROWD_LEVEL_VERY_HIGH
     )
@@ -82,7 +82,7 @@ def density_score(total_people: int, covered: float) -> float:
 
 
 def covered_share(boxes: NDArray[np.float32], width: int, height: int) -> float:
-    """Give the share of a frame that boxes cover together, in [0, 1]; overlaps count once.
+    """Return the share of a frame that boxes cover together, in [0, 1]; overlaps count once.
 
     The plane is cut along all edges into cells; a difference array counts how many boxes cover each
     (the two-dimensional form of a prefix sum), which takes time for n boxes of n + the cells.

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import cv2
@@ -67,7 +67,7 @@ class Model:
     warm_up_seconds: float
 
     def letterbox(self, width: int, height: int) -> Letterbox:
-        """Say how a frame of this size, in pixels, lies in the model's input."""
+        """Return how a frame of this size, in pixels, lies in the model's input."""
         return Letterbox.fit(
             width,
             height,
@@ -116,15 +116,15 @@ class Detector:
         return cls(models)
 
     def model(self, role: Role) -> Model:
-        """Give the model that has this role."""
+        """Return the model that has this role."""
         return next(model for model in self.models if role in model.file.roles)
 
     def worker(self) -> "DetectorWorker":
-        """Give what one thread needs to detect."""
+        """Return what one thread needs to detect."""
         return DetectorWorker(self.models)
 
     def close(self) -> None:
-        """Give back memory and threads; may be called twice."""
+        """Release memory and threads; may be called twice."""
         for model in self.models:
             model.engine.close()
 
@@ -200,24 +200,25 @@ def _load(
             raise
     except ModelError as error:
         raise ModelError(f"{file.variables}: {error}") from error
-    seconds = time.perf_counter() - started
-    return Model(
-        model.file, engine, metadata, model.longest, model.counted, content, warm_up_seconds=seconds
-    )
+    return replace(model, warm_up_seconds=time.perf_counter() - started)
 
 
 def _warm_up(model: Model) -> None:
     width, height = _USUAL_FRAME
     letterbox = model.letterbox(width, height)
-    model.engine.prepare(letterbox.height, letterbox.width)
     blank = np.zeros((height, width, 3), np.uint8)
-    request = model.engine.request()
     try:
+        model.engine.prepare(letterbox.height, letterbox.width)
+        request = model.engine.request()
         buffer = request.buffer(letterbox.height, letterbox.width)
         letterbox.apply(blank, buffer)
         predictions = request.infer(buffer)
     except RuntimeError as error:
-        raise ModelError(f"{model.file.path}: a first inference failed: {error}") from error
+        cause = str(error).strip().splitlines()[-1]
+        raise ModelError(
+            f"{model.file.path}: a first inference failed ({cause}); export the model again with "
+            "`yolo export format=onnx dynamic=True`"
+        ) from error
     _check_head(predictions, model.metadata, model.file)
 
 
@@ -254,7 +255,7 @@ def _longest_side(file: ModelFile, engine: Engine, metadata: Metadata, max_input
 
 
 def _counted_classes(file: ModelFile, metadata: Metadata) -> dict[Role, NDArray[np.int64]]:
-    """Say which classes count: of a body model "person"; of a face model all, but of one that knows both "face"."""
+    """Return which classes count: of a body model "person"; of a face model all, but of one that knows both "face"."""
     people = [index for index, name in enumerate(metadata.classes) if name == "person"]
     faces = [index for index, name in enumerate(metadata.classes) if name == "face"]
     listed = ", ".join(metadata.classes[:20]) + (", …" if len(metadata.classes) > 20 else "")  # noqa: PLR2004

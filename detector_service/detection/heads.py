@@ -26,11 +26,11 @@ class Candidates:
     classes: NDArray[np.int64]
 
     def of(self, wanted: NDArray[np.int64]) -> "Candidates":
-        """Give those of these classes only."""
+        """Return those of these classes only."""
         return self.at(np.isin(self.classes, wanted))
 
     def at(self, index: NDArray[np.bool_] | NDArray[np.int64]) -> "Candidates":
-        """Give those at these places, in their order."""
+        """Return those at these places, in their order."""
         return Candidates(self.boxes[index], self.scores[index], self.classes[index])
 
 

@@ -48,7 +48,7 @@ class Choice:
 
 
 def embedded_model() -> Path:
-    """Give the model that ships with the service: beside the code, or in a checkout's models/."""
+    """Return the model that ships with the service: beside the code, or in a checkout's models/."""
     package = Path(__file__).resolve().parent.parent
     installed = package / "embedded" / "crowd-n.onnx"
     return installed if installed.is_file() else package.parent / "models" / "crowd-n.onnx"
@@ -81,7 +81,11 @@ def _file(path: Path, variables: str, roles: frozenset[Role]) -> ModelFile:
 
 def _locate(choice: Choice, loadable: tuple[str, ...]) -> Path:
     named = f"{choice.variable}={choice.path}"
-    if not choice.path.exists():
+    try:
+        exists = choice.path.exists()
+    except OSError as error:
+        raise ModelError(f"{named}: cannot be read: {error.strerror}") from error
+    if not exists:
         if choice.was_set:
             raise ModelError(
                 f"{named}: there is no such file; correct the path, or unset {choice.variable} "
@@ -104,7 +108,7 @@ def _locate(choice: Choice, loadable: tuple[str, ...]) -> Path:
 
 
 def content_hash(path: Path) -> str:
-    """Give the SHA-256 of a model's files, in hexadecimal: of an .xml also its .bin, of a folder all.
+    """Return the SHA-256 of a model's files, in hexadecimal: of an .xml also its .bin, of a folder all.
 
     Raises:
         ModelError: it cannot be read.
@@ -125,23 +129,30 @@ def content_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def cache_folder(path: Path, content: str) -> Path:
-    """Give a folder for what is compiled from a model: beside it where that can be written.
+def cache_folder(path: Path, content: str) -> Path | None:
+    """Return a folder for what is compiled from a model, beside it where that can be written.
 
     Args:
         path: the model's file or folder.
         content: its content_hash, which names the folder, so that other weights never find it.
+
+    Returns:
+        The folder, or None where nothing can be written anywhere: then each start compiles anew.
     """
-    candidates = (
-        path.parent / ".cache",
-        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crowd-detector",
-    )
-    for candidate in candidates:
-        folder = candidate / content[:16]
+    for parent in (_beside, _of_user):
         try:
+            folder = parent(path) / content[:16]
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
                 return folder
-        except OSError:
+        except (OSError, RuntimeError):  # RuntimeError: there is no home folder
             continue
-    return Path(tempfile.mkdtemp(prefix="crowd-detector-"))
+    return None
+
+
+def _beside(path: Path) -> Path:
+    return path.parent / ".cache"
+
+
+def _of_user(_path: Path) -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crowd-detector"

@@ -7,7 +7,7 @@ from detector_service.detection.heads import Candidates
 
 
 def suppress(candidates: Candidates, *, iou_threshold: float, most: int) -> Candidates:
-    """Give the boxes that no better one of their class overlaps, by falling score.
+    """Return the boxes that no better one of their class overlaps, by falling score.
 
     Greedy NMS, class by class, as ``torchvision.ops.nms`` has it and Ultralytics uses it: a box goes
     if its IoU with a better one that stays is *more* than the threshold.

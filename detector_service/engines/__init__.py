@@ -19,13 +19,13 @@ class EngineOptions:
     Attributes:
         precision: of the arithmetic; "auto" takes bf16 where the processor has it (docs/performance.md
             says what that costs in accuracy).
-        parallel: how many requests will run at once.
-        cache: a folder for compiled models.
+        parallel: how many requests will be made at once.
+        cache: a folder for compiled models; None where there is none.
     """
 
     precision: Precision
     parallel: int
-    cache: Path
+    cache: Path | None
 
 
 #: Name → module and class, and the endings of the files it loads (a folder has the ending "/").
@@ -35,7 +35,7 @@ _REGISTRY: Final = {
 
 
 def suffixes(name: str) -> tuple[str, ...]:
-    """Give the endings of the files that this engine loads."""
+    """Return the endings of the files that this engine loads."""
     return _REGISTRY[name][2]
 
 
@@ -50,6 +50,19 @@ def load(name: str, path: Path, options: EngineOptions) -> Engine:
     return make(path, options)
 
 
+def available_cores() -> int:
+    """Return how many cores this process may use: by its affinity, and by its container's limit."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(min(cores, round(int(quota) / int(period))), 1)
+    except (OSError, ValueError):  # no such file, or no limit: "max 100000"
+        return cores
+
+
 def default_workers() -> int:
-    """Give how many workers suit this machine: one for each core that this process may use."""
-    return max(len(os.sched_getaffinity(0)), 1)
+    """Return how many workers suit this machine: two for each core.
+
+    While the model runs, on threads of its own, a worker sleeps; another one decodes meanwhile.
+    """
+    return 2 * available_cores()

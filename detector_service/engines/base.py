@@ -29,14 +29,14 @@ class Request(Protocol):
     """
 
     def buffer(self, height: int, width: int) -> Prepared:
-        """Give the buffer to prepare one image of this size in, shape (1, height, width, 3).
+        """Return the buffer to prepare one image of this size in, shape (1, height, width, 3).
 
         It stays the request's own: whatever an earlier call prepared in it is overwritten.
         """
         ...
 
     def infer(self, images: Prepared) -> Predictions:
-        """Run the model on images that were prepared in `buffer`.
+        """Run the model on what was prepared in the buffer that `buffer` returned last.
 
         Returns:
             The raw predictions; valid until the next call.
@@ -78,7 +78,7 @@ class Engine(Protocol):
         ...
 
     def request(self) -> Request:
-        """Give a request of its own to a worker thread."""
+        """Return a request of its own to a worker thread."""
         ...
 
     def prepare(self, height: int, width: int) -> None:
@@ -86,5 +86,5 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back memory and threads; may be called twice."""
+        """Release memory and threads; may be called twice."""
         ...

@@ -1,13 +1,14 @@
 """OpenVINO on the processor: ONNX files and OpenVINO IR folders.
 
-Every shape can be served at once by one model compiled for any size. A size that keeps coming, as a
-camera's does, gets a model compiled for it alone, in the background, which is about a quarter faster;
-the most recent few of those are kept.
+Every size can be served at once by one model compiled for any size. A size that keeps coming, as a
+camera's does, gets a model compiled for it alone, in the background, which is about a quarter faster.
+A few of those are kept, and one in use is never given up for another, so that a client that keeps
+changing its frames' shape costs no more than the slower model.
 """
 
 import sys
 import threading
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,10 +33,12 @@ from openvino.preprocess import ColorFormat, PrePostProcessor  # noqa: E402
 
 _log = structlog.get_logger()
 
-#: Sizes with a compiled model of their own; each holds some 10 MB (a YOLO11n at 416).
-_KEPT_SIZES: Final = 8
-#: Times that a size is seen before it gets one: a camera's is, a stray picture's is not.
-_SIGHTINGS: Final = 4
+#: Sizes with a compiled model of their own; each takes some 10 MB (YOLO11n at 416).
+_KEPT_SIZES: Final = 6
+#: How often a size is seen before it gets one: a camera's is, a stray picture's is not.
+_COMPILE_AFTER: Final = 4
+#: A kept size makes room for another once this many images have come since it was last seen.
+_UNUSED_AFTER: Final = 1000
 
 Size = tuple[int, int]
 
@@ -44,8 +47,8 @@ class OpenVINOEngine:
     """One model on the processor, run by `parallel` requests at once.
 
     Raises:
-        ModelError: the file is damaged, is no single-input image model, or bf16 was demanded of a
-            processor that has none.
+        ModelError: the file is damaged, is no single-input image model, cannot be compiled, or bf16
+            was demanded of a processor that has none.
     """
 
     name = "openvino"
@@ -56,78 +59,105 @@ class OpenVINOEngine:
         self.precision = self._choose_precision(options)
         source = _graph_file(path)
         self.file_format = "onnx" if source.suffix == ".onnx" else "openvino"
-        try:
-            graph = self._core.read_model(source)
-        except RuntimeError as error:
-            raise ModelError(
-                f"{path}: OpenVINO cannot read it ({_first_line(error)}); "
-                "export the model again with `yolo export format=onnx dynamic=True`"
-            ) from error
-        self.metadata: Mapping[str, str] = _metadata(graph, source)
-        _take_no_more_than_there_are(graph)
-        self._graph = _with_preprocessing(graph, path)
-        shape = self._graph.input().partial_shape
-        self.input_shape = InputShape(
-            *(None if d.is_dynamic else d.get_length() for d in list(shape)[1:3])
-        )
-        self._config = {
+        self._config: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[self.precision],
             "NUM_STREAMS": options.parallel,
-            "CACHE_DIR": str(options.cache),
         }
+        cached = {"CACHE_DIR": str(options.cache)} if options.cache else {}
+        try:
+            graph = self._core.read_model(source)
+            self.metadata: Mapping[str, str] = _metadata(graph, source)
+            _take_no_more_than_there_are(graph)
+            self._graph = _with_preprocessing(graph, path)
+            #: Serves whatever size comes.
+            self.any_size = self._core.compile_model(self._graph, "CPU", self._config | cached)
+        except RuntimeError as error:
+            raise ModelError(
+                f"{path}: OpenVINO cannot read it ({_last_line(error)}); "
+                "export the model again with `yolo export format=onnx dynamic=True`"
+            ) from error
+        shape = list(self._graph.input().partial_shape)
+        self._fixed = not self._graph.input().partial_shape.is_dynamic
+        self.input_shape = InputShape(
+            *(None if side.is_dynamic else side.get_length() for side in shape[1:3])
+        )
+        self._cached = cached
         self._lock = threading.Lock()
         self._compiler = ThreadPoolExecutor(1, thread_name_prefix="compile")
-        self._sightings: Counter[Size] = Counter()
-        self._by_size: OrderedDict[Size, Any] = OrderedDict()
-        self._any_size = self._compile(self._graph)
+        self._compiling: Size | None = None
+        self._images = 0
+        self._seen: Counter[Size] = Counter()
+        self._own: dict[Size, Any] = {}
+        self._last_seen: dict[Size, int] = {}
 
     def request(self) -> "OpenVINORequest":
-        """Give a request of its own to a worker thread."""
+        """Return a request of its own for a worker thread."""
         return OpenVINORequest(self)
 
     def prepare(self, height: int, width: int) -> None:
         """Compile for this size now, unless that is done or the model has one size only."""
         size = (height, width)
-        with self._lock:
-            if size in self._by_size or not self._any_size.input().partial_shape.is_dynamic:
-                return
-        graph = self._graph.clone()
-        graph.reshape([1, height, width, 3])
-        compiled = self._compile(graph)
-        with self._lock:
-            self._by_size[size] = compiled
-            while len(self._by_size) > _KEPT_SIZES:
-                self._by_size.popitem(last=False)
+        if not self._fixed and size not in self._own:
+            self._keep(size, self._compile(size, self._cached))
 
     def model_for(self, size: Size) -> Any:
-        """Give the compiled model that serves this size best just now."""
+        """Return the compiled model that serves this size best just now."""
         with self._lock:
-            if (own := self._by_size.get(size)) is not None:
-                self._by_size.move_to_end(size)
+            self._images += 1
+            if (own := self._own.get(size)) is not None:
+                self._last_seen[size] = self._images
                 return own
-            self._sightings[size] += 1
-            if self._sightings[size] == _SIGHTINGS:
-                del self._sightings[
-                    size
-                ]  # so that a size that was dropped can earn its place again
-                if self._any_size.input().partial_shape.is_dynamic:
-                    self._compiler.submit(self._prepare_in_background, size)
-            elif len(self._sightings) > 16 * _KEPT_SIZES:
-                self._sightings.clear()
-            return self._any_size
+            if not self._fixed and self._compiling is None and self._deserves_its_own(size):
+                self._compiling = size
+                self._compiler.submit(self._compile_in_background, size)
+            return self.any_size
+
+    def keeps(self, size: Size, model: Any) -> bool:
+        """Return whether this is still the model of its own that the size has."""
+        return self._own.get(size) is model
 
     def close(self) -> None:
-        """Stop compiling and let go of the models."""
+        """Stop compiling and let go of the models; may be called twice."""
         self._compiler.shutdown(wait=True, cancel_futures=True)
         with self._lock:
-            self._by_size.clear()
+            self._own.clear()
 
-    def _prepare_in_background(self, size: Size) -> None:
+    def _deserves_its_own(self, size: Size) -> bool:
+        self._seen[size] += 1
+        if self._seen[size] < _COMPILE_AFTER:
+            if len(self._seen) > 100:  # noqa: PLR2004 - more than any model has sizes
+                self._seen.clear()
+            return False
+        return len(self._own) < _KEPT_SIZES or self._longest_unused() is not None
+
+    def _longest_unused(self) -> Size | None:
+        size = min(self._own, key=lambda kept: self._last_seen[kept])
+        return size if self._images - self._last_seen[size] > _UNUSED_AFTER else None
+
+    def _keep(self, size: Size, model: Any) -> None:
+        with self._lock:
+            if len(self._own) >= _KEPT_SIZES:
+                oldest = min(self._own, key=lambda kept: self._last_seen[kept])
+                del self._own[oldest], self._last_seen[oldest]
+            self._own[size] = model
+            self._last_seen[size] = self._images
+            del self._seen[size]
+
+    def _compile_in_background(self, size: Size) -> None:
         try:
-            self.prepare(*size)
+            # Not cached on disk: clients choose sizes, and must not fill the disk with them.
+            self._keep(size, self._compile(size, {}))
         except RuntimeError:
             # The size goes on being served by the model for any size.
             _log.warning("model.compile_failed", height=size[0], width=size[1], exc_info=True)
+        finally:
+            with self._lock:
+                self._compiling = None
+
+    def _compile(self, size: Size, cached: dict[str, Any]) -> Any:
+        graph = self._graph.clone()
+        graph.reshape([1, *size, 3])
+        return self._core.compile_model(graph, "CPU", self._config | cached)
 
     def _choose_precision(self, options: "EngineOptions") -> str:
         has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -140,48 +170,58 @@ class OpenVINOEngine:
             )
         return options.precision
 
-    def _compile(self, graph: Any) -> Any:
-        return self._core.compile_model(graph, "CPU", self._config)
-
 
 class OpenVINORequest:
-    """One thread's buffers and inference requests, one for each size it has lately seen."""
+    """One thread's inference requests and input buffers: for each size of its own, and for any other."""
 
     def __init__(self, engine: OpenVINOEngine) -> None:
         self._engine = engine
-        self._slots: OrderedDict[Size, tuple[Any, Any, Prepared]] = OrderedDict()
+        self._any_size = engine.any_size.create_infer_request()
+        self._own: dict[Size, tuple[Any, Any, Prepared]] = {}
+        self._current: tuple[Any, Prepared] | None = None
 
     def buffer(self, height: int, width: int) -> Prepared:
-        """Give the input buffer of this size, shape (1, height, width, 3)."""
-        return self._slot((height, width))[2]
+        """Return the input buffer of this size, shape (1, height, width, 3)."""
+        size = (height, width)
+        model = self._engine.model_for(size)
+        if model is self._engine.any_size:
+            request, images = self._any_size, _buffer_of(self._any_size, size)
+        else:
+            if size not in self._own or self._own[size][0] is not model:
+                self._forget_what_is_not_kept()
+                request = model.create_infer_request()
+                self._own[size] = (model, request, _buffer_of(request, size))
+            _, request, images = self._own[size]
+        self._current = (request, images)
+        return images
 
     def infer(self, images: Prepared) -> Predictions:
         """Run the model on what was prepared in `buffer`; the result is valid until the next call."""
-        _, request, buffer = self._slot((images.shape[1], images.shape[2]), seen=True)
-        if buffer is not images:
-            buffer[:] = images  # prepared just before the size got a model of its own
+        assert self._current is not None, "`buffer` comes first"
+        request, current = self._current
+        assert images is current, "only what `buffer` gave last can be inferred"
         request.infer()
         predictions: Predictions = request.get_output_tensor(0).data
         return predictions
 
-    def _slot(self, size: Size, *, seen: bool = False) -> tuple[Any, Any, Prepared]:
-        slot = self._slots.get(size)
-        if slot is not None and seen:
-            return slot
-        model = self._engine.model_for(size)
-        if slot is None or slot[0] is not model:
-            request = model.create_infer_request()
-            buffer = np.empty((1, *size, 3), np.uint8)
-            request.set_input_tensor(ov.Tensor(buffer, shared_memory=True))
-            slot = self._slots[size] = (model, request, buffer)
-            while len(self._slots) > _KEPT_SIZES:
-                self._slots.popitem(last=False)
-        self._slots.move_to_end(size)
-        return slot
+    def _forget_what_is_not_kept(self) -> None:
+        self._own = {
+            size: slot for size, slot in self._own.items() if self._engine.keeps(size, slot[0])
+        }
+
+
+def _buffer_of(request: Any, size: Size) -> Prepared:
+    """Return a request's input buffer, made anew if the one it has is of another size."""
+    tensor = request.get_input_tensor(0)
+    if tuple(tensor.shape) != (1, *size, 3):
+        tensor = ov.Tensor(ov.Type.u8, ov.Shape([1, *size, 3]))
+        request.set_input_tensor(tensor)
+    images: Prepared = tensor.data
+    return images
 
 
 def _graph_file(path: Path) -> Path:
-    """Give the file to read: an ONNX file or .xml itself, or the one .xml in an IR folder."""
+    """Return the file to read: an ONNX file or .xml itself, or the one .xml in an IR folder."""
     if not path.is_dir():
         return path
     graphs = sorted(path.glob("*.xml"))
@@ -202,7 +242,7 @@ def _metadata(graph: Any, source: Path) -> dict[str, str]:
         try:
             loaded = yaml.safe_load(beside.read_text("utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise ModelError(f"{beside}: cannot be read ({_first_line(error)})") from error
+            raise ModelError(f"{beside}: cannot be read ({_last_line(error)})") from error
         return {str(k): str(v) for k, v in loaded.items()} if isinstance(loaded, dict) else {}
     if not graph.has_rt_info(["framework"]):
         return {}
@@ -229,8 +269,7 @@ def _take_no_more_than_there_are(graph: Any) -> None:
 def _with_preprocessing(graph: Any, path: Path) -> Any:
     """Let the graph begin with the pixels as they lie in memory: uint8, rows, blue-green-red."""
     inputs = graph.inputs
-    shape = inputs[0].partial_shape
-    if len(inputs) != 1 or shape.rank != ov.Dimension(4) or shape[1] != ov.Dimension(3):
+    if len(inputs) != 1 or not _is_image(inputs[0].partial_shape):
         raise ModelError(
             f"{path}: not an image model: its inputs are {[str(i.partial_shape) for i in inputs]}, "
             "one of the shape (batch, 3, height, width) is needed"
@@ -246,7 +285,11 @@ def _with_preprocessing(graph: Any, path: Path) -> Any:
     return steps.build()
 
 
-def _first_line(error: Exception) -> str:
+def _is_image(shape: Any) -> bool:
+    return bool(shape.rank == ov.Dimension(4) and shape[1] == ov.Dimension(3))
+
+
+def _last_line(error: Exception) -> str:
     """OpenVINO's errors end with the cause, below the places in its source they passed."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:200] if lines else type(error).__name__

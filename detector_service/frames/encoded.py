@@ -1,6 +1,7 @@
 """JPEG, PNG and WebP files: the header first, then, if it is acceptable, the pixels."""
 
 import io
+import struct
 import warnings
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -10,14 +11,18 @@ import numpy as np
 import simplejpeg
 from crowd.detector.v1 import detector_pb2 as pb
 from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from detector_service.errors import FrameRefused
 from detector_service.frames.pixels import Image, refuse_too_many_pixels
 
 Format = Literal["JPEG", "PNG", "WEBP"]
 
-_FIELD: Final = "frame.encoded"
+#: Not Image.open, which takes a JPEG with previews (MPO, as telephones write) for an animation.
+_OPEN: Final = {"JPEG": JpegImageFile, "PNG": PngImageFile, "WEBP": WebPImageFile}
+
 _EXIF_ORIENTATION: Final = 0x0112  # Exif 2.32, section 4.6.4
 
 # The limit on pixels is checked here, with a reason of its own; Pillow's, a global, would only warn.
@@ -54,8 +59,7 @@ def decode(data: bytes, *, max_pixels: int) -> Image:
         FrameRefused: IMAGE_MISSING, UNSUPPORTED_IMAGE, ANIMATED_IMAGE, FRAME_TOO_LARGE (all
             before any pixel is decoded), TRUNCATED_IMAGE or CORRUPT_IMAGE.
     """
-    header = read_header(data)
-    refuse_too_many_pixels(header.width, header.height, max_pixels, _FIELD)
+    header = read_header(data, max_pixels=max_pixels)
     if _ends_early(header.format, data):
         raise _truncated(header.format, data)
     pixels = _decode_jpeg(data) if header.format == "JPEG" else _decode_with_opencv(data)
@@ -63,48 +67,41 @@ def decode(data: bytes, *, max_pixels: int) -> Image:
         raise FrameRefused(
             pb.ERROR_REASON_CORRUPT_IMAGE,
             f"the {header.format} image cannot be decoded: its data is damaged",
-            field=_FIELD,
         )
     return _upright(pixels, header.orientation)
 
 
-def read_header(data: bytes) -> Header:
+def read_header(data: bytes, *, max_pixels: int) -> Header:
     """Read format, size and orientation; no pixel is decoded.
 
     Raises:
-        FrameRefused: IMAGE_MISSING, UNSUPPORTED_IMAGE, ANIMATED_IMAGE, TRUNCATED_IMAGE or
-            CORRUPT_IMAGE.
+        FrameRefused: IMAGE_MISSING, UNSUPPORTED_IMAGE, ANIMATED_IMAGE, FRAME_TOO_LARGE,
+            TRUNCATED_IMAGE or CORRUPT_IMAGE.
     """
     if not data:
-        raise FrameRefused(
-            pb.ERROR_REASON_IMAGE_MISSING, "the image is empty: 0 bytes", field=_FIELD
-        )
+        raise FrameRefused(pb.ERROR_REASON_IMAGE_MISSING, "the image is empty: 0 bytes")
     kind = _sniff(data)
     if kind is None:
         raise FrameRefused(
             pb.ERROR_REASON_UNSUPPORTED_IMAGE,
             f"not a JPEG, PNG or WebP image: it starts with {data[:8].hex(' ')}",
-            field=_FIELD,
         )
     try:
-        with PillowImage.open(io.BytesIO(data), formats=(kind,)) as image:
-            # A JPEG with more pictures (MPO, as telephones write) is a still with previews.
-            if kind != "JPEG" and getattr(image, "is_animated", False):
+        with _OPEN[kind](io.BytesIO(data)) as image:
+            if getattr(image, "is_animated", False):
                 raise FrameRefused(
                     pb.ERROR_REASON_ANIMATED_IMAGE,
                     f"the {kind} image is animated; send one frame at a time",
-                    field=_FIELD,
                 )
             width, height = image.size
+            refuse_too_many_pixels(width, height, max_pixels)
             return Header(kind, width, height, _orientation(image))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
         # Pillow tells a short file and a damaged one apart by texts only.
         if _ends_early(kind, data):
             raise _truncated(kind, data) from error
         raise FrameRefused(
-            pb.ERROR_REASON_CORRUPT_IMAGE,
-            f"the header of the {kind} image cannot be read: {error}",
-            field=_FIELD,
+            pb.ERROR_REASON_CORRUPT_IMAGE, f"the header of the {kind} image cannot be read: {error}"
         ) from error
 
 
@@ -133,13 +130,14 @@ def _truncated(kind: Format, data: bytes) -> FrameRefused:
     return FrameRefused(
         pb.ERROR_REASON_TRUNCATED_IMAGE,
         f"the {kind} image ends early, after {len(data):,} bytes; send all of it",
-        field=_FIELD,
     )
 
 
 def _orientation(image: PillowImage.Image) -> int:
     try:
-        value = image.getexif().get(_EXIF_ORIENTATION, 1)
+        # The base class's method: that of PNG files would decode the picture, in search of a later
+        # EXIF chunk.
+        value = PillowImage.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
     except Exception:  # noqa: BLE001 - whatever is wrong with the EXIF block, the picture is not
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1  # noqa: PLR2004

@@ -12,7 +12,7 @@ from detector_service.errors import FrameRefused
 Image: TypeAlias = NDArray[np.uint8]
 
 
-def refuse_too_many_pixels(width: int, height: int, max_pixels: int, field: str) -> None:
+def refuse_too_many_pixels(width: int, height: int, max_pixels: int) -> None:
     """Refuse a size that is over the limit, before anything of that size is allocated.
 
     Raises:
@@ -23,5 +23,4 @@ def refuse_too_many_pixels(width: int, height: int, max_pixels: int, field: str)
             pb.ERROR_REASON_FRAME_TOO_LARGE,
             f"the image has {width} x {height} pixels, more than the {max_pixels:,} that "
             "MAX_IMAGE_PIXELS allows; send a smaller one",
-            field=field,
         )

@@ -9,7 +9,6 @@ from crowd.detector.v1 import detector_pb2 as pb
 from detector_service.errors import FrameRefused
 from detector_service.frames.pixels import Image, refuse_too_many_pixels
 
-_FIELD: Final = "frame.raw"
 _BYTES_PER_PIXEL: Final = {
     pb.PIXEL_FORMAT_RGB24: 3,
     pb.PIXEL_FORMAT_BGR24: 3,
@@ -19,7 +18,7 @@ _BYTES_PER_PIXEL: Final = {
 
 
 def from_raw(raw: pb.RawImage, *, max_pixels: int) -> Image:
-    """Give the pixels of a raw image.
+    """Return the pixels of a raw image.
 
     Args:
         raw: sizes, format and data as sent.
@@ -34,20 +33,17 @@ def from_raw(raw: pb.RawImage, *, max_pixels: int) -> Image:
     """
     width, height = raw.width, raw.height
     if not raw.data:
-        raise FrameRefused(
-            pb.ERROR_REASON_IMAGE_MISSING, "the raw image is empty: 0 bytes", field=_FIELD
-        )
+        raise FrameRefused(pb.ERROR_REASON_IMAGE_MISSING, "the raw image is empty: 0 bytes")
     pixel_bytes = _BYTES_PER_PIXEL.get(raw.pixel_format)
     if pixel_bytes is None:
         known = ", ".join(pb.PixelFormat.Name(value) for value in _BYTES_PER_PIXEL)
         raise FrameRefused(
             pb.ERROR_REASON_UNSUPPORTED_PIXEL_FORMAT,
             f"pixel format {raw.pixel_format} is not known; known are {known}",
-            field=f"{_FIELD}.pixel_format",
         )
     if width < 1 or height < 1:
         raise _mismatch(f"width and height are at least 1, not {width} and {height}")
-    refuse_too_many_pixels(width, height, max_pixels, _FIELD)
+    refuse_too_many_pixels(width, height, max_pixels)
     row = width * pixel_bytes
     stride = raw.stride or row
     if stride < row:
@@ -78,4 +74,4 @@ def _converted(pixels: Image, code: int) -> Image:
 
 
 def _mismatch(message: str) -> FrameRefused:
-    return FrameRefused(pb.ERROR_REASON_RAW_SIZE_MISMATCH, message, field=_FIELD)
+    return FrameRefused(pb.ERROR_REASON_RAW_SIZE_MISMATCH, message)

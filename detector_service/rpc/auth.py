@@ -30,7 +30,7 @@ class Tokens:
             ConfigurationError: there is no token in it, or it is no text.
         """
         try:
-            lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+            lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(
                 f"AUTH_TOKENS_FILE={path}: cannot be read as text: {error}"
@@ -43,7 +43,7 @@ class Tokens:
         return cls(tokens)
 
     def accept(self, token: bytes) -> bool:
-        """Say whether a token is among them; how long that takes does not depend on the token."""
+        """Return whether a token is among them; how long that takes does not depend on the token."""
         digest = _digest(token)
         matches = [hmac.compare_digest(digest, known) for known in self._digests]
         return any(matches)
@@ -89,7 +89,7 @@ def _unauthenticated(message: str) -> CallRefused:
 
 
 def _refusing(handler: Any, refusal: CallRefused) -> Any:
-    """Give a handler of the same kind, which is what grpc demands, that only refuses."""
+    """Return a handler of the same kind, which is what grpc demands, that only refuses."""
 
     async def refuse(_request: Any, context: Any) -> None:
         await refusal.end(context)
@@ -100,4 +100,4 @@ def _refusing(handler: Any, refusal: CallRefused) -> Any:
         (True, False): grpc.stream_unary_rpc_method_handler,
         (True, True): grpc.stream_stream_rpc_method_handler,
     }[handler.request_streaming, handler.response_streaming]
-    return make(refuse, handler.request_deserializer, handler.response_serializer)
+    return make(refuse)  # without a deserializer: what is not let in is not parsed

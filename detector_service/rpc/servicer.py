@@ -12,14 +12,14 @@ from crowd.detector.v1 import detector_pb2_grpc
 
 from detector_service.detection.detector import Detector
 from detector_service.detection.model_files import Role
+from detector_service.durations import duration
 from detector_service.frame_settings import FrameSettings, InvalidFieldError
-from detector_service.rpc.answering import Answer, Job
+from detector_service.rpc.frame_handler import Answer, Job
 from detector_service.rpc.status import CallRefused, not_implemented, not_ready, shutting_down
 from detector_service.rpc.stream import StreamSession
 from detector_service.scheduling.workers import Workers
 from detector_service.settings import Settings
 from detector_service.stats import Stats
-from detector_service.wire import duration
 
 _Servicer = TypeVar("_Servicer")
 _Request = TypeVar("_Request")
@@ -63,7 +63,8 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         self._detector: Detector | None = None
         self._workers: Workers[Job, Answer] | None = None
         self._draining = False
-        self._sessions: Final[dict[StreamSession, asyncio.Future[None]]] = {}
+        self._sessions: Final[set[StreamSession]] = set()
+        self._calls: Final[set[asyncio.Task[Any]]] = set()
         self._unary_frames = 0
 
     def serve(self, detector: Detector, workers: Workers[Job, Answer]) -> None:
@@ -74,11 +75,10 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
     async def drain(self) -> None:
         """Refuse new calls, and let every stream answer what it has accepted; may be called twice."""
         self._draining = True
-        ended = list(self._sessions.values())
         for session in self._sessions:
             session.drain()
-        if ended:
-            await asyncio.wait(ended)
+        if self._calls:
+            await asyncio.wait(self._calls)
 
     @_ends_with_status
     async def StreamDetections(  # type: ignore[override]  # answers are written through the context
@@ -96,12 +96,11 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
                 retry_after=5.0,
             )
         session = StreamSession(context, workers, self._settings, self._stats)
-        ended = self._sessions[session] = asyncio.get_running_loop().create_future()
+        self._sessions.add(session)
         try:
             await session.run()
         finally:
-            del self._sessions[session]
-            ended.set_result(None)
+            self._sessions.discard(session)
 
     @_ends_with_status
     async def Detect(self, request: pb.DetectRequest, context: _Context) -> pb.DetectResponse:
@@ -122,7 +121,9 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         try:
             if not 1 <= len(request.frames) <= most:
                 raise InvalidFieldError(
-                    "frames", f"must be 1 to {most} frames, not {len(request.frames)}"
+                    "frames",
+                    f"must be 1 to {most} frames, not {len(request.frames)}",
+                    pb.ERROR_REASON_INVALID_REQUEST,
                 )
             settings = self._defaults().with_message(request.settings, "settings")
         except InvalidFieldError as error:
@@ -175,10 +176,16 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         await not_implemented("QueryHistory").end(context)
 
     def _ready(self) -> Workers[Job, Answer]:
+        """Admit a call, which a drain will wait for."""
         if self._draining:
             raise shutting_down()
         if self._workers is None:
             raise not_ready()
+        # gRPC's task of this call, which ends when the call's status has been sent.
+        call = asyncio.current_task()
+        assert call is not None
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
         return self._workers
 
     def _defaults(self) -> FrameSettings:
@@ -195,15 +202,15 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         missing = count
         all_there = asyncio.get_running_loop().create_future()
 
-        def deliver(_number: int, job: Job, answer: Answer) -> None:
+        def deliver(number: int, answer: Answer) -> None:
             nonlocal missing
-            answers[job.sequence - 1] = answer
+            answers[number] = answer
             self._stats.answered(answer)
             missing -= 1
             if missing == 0 and not all_there.done():
                 all_there.set_result(None)
 
-        seat = workers.join(deliver, capacity=count, most_in_work=count)
+        seat = workers.join(deliver, capacity=count, max_in_flight=count)
         self._unary_frames += count
         try:
             now = time.perf_counter()

@@ -9,9 +9,9 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from detector_service.durations import duration
 from detector_service.errors import DetectorError
 from detector_service.frame_settings import InvalidFieldError
-from detector_service.wire import duration
 
 DOMAIN: Final = "crowd.detector.v1"
 _PREFIX: Final = "ERROR_REASON_"
@@ -44,10 +44,10 @@ class CallRefused(DetectorError):  # noqa: N818 - it is no error of the service
 
     @classmethod
     def of_field(cls, error: InvalidFieldError) -> "CallRefused":
-        """Refuse a call for a field that is out of its range."""
+        """Refuse a call for a field that is not acceptable."""
         return cls(
             grpc.StatusCode.INVALID_ARGUMENT,
-            pb.ERROR_REASON_INVALID_SETTINGS,
+            error.reason,
             str(error),
             fields=[(error.field, error.description)],
         )
@@ -65,7 +65,7 @@ class CallRefused(DetectorError):  # noqa: N818 - it is no error of the service
         )
 
     def details(self) -> bytes:
-        """Give the google.rpc.Status that goes along with the status, serialised."""
+        """Return the google.rpc.Status that goes along with the status, serialised."""
         reason = pb.ErrorReason.Name(self.reason).removeprefix(_PREFIX)
         messages: list[Message] = [error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)]
         if self.retry_after is not None:

@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import grpc
 from crowd.detector.v1 import detector_pb2 as pb
+from google.protobuf.message import DecodeError
 
 from detector_service.frame_settings import FrameSettings, InvalidFieldError, check_stream_config
-from detector_service.rpc.answering import Answer, Job
+from detector_service.rpc.frame_handler import Answer, Job
 from detector_service.rpc.status import CallRefused, shutting_down
-from detector_service.scheduling.in_order import InOrder
-from detector_service.scheduling.pacing import Pacer
+from detector_service.scheduling.rate_limiter import RateLimiter
+from detector_service.scheduling.reorder_buffer import ReorderBuffer
 from detector_service.scheduling.workers import Workers
 from detector_service.settings import Settings
 from detector_service.stats import Stats
@@ -21,6 +22,9 @@ from detector_service.stats import Stats
 #: Answers of one stream that may be on their way to the client beyond what is being worked on: with
 #: none, a worker would wait for the network before it could take the stream's next frame.
 _ANSWERS_UNDER_WAY: Final = 2
+
+#: How long a client may take to stop sending, once it was told that its stream ends.
+_FAREWELL_SECONDS: Final = 1.0
 
 
 class StreamSession:
@@ -42,16 +46,16 @@ class StreamSession:
         self._workers: Final = workers
         self._settings: Final = settings
         self._stats: Final = stats
-        self._most_in_work: Final = workers.count + _ANSWERS_UNDER_WAY
+        self._max_in_flight: Final = workers.count + _ANSWERS_UNDER_WAY
         self._seat: Final = workers.join(
-            self._deliver, capacity=settings.stream_buffer_frames, most_in_work=self._most_in_work
+            self._deliver, capacity=settings.stream_buffer_frames, max_in_flight=self._max_in_flight
         )
         self._config = pb.StreamConfig()
         self._frame_settings = FrameSettings(
             settings.confidence_threshold, settings.crowd_threshold
         )
-        self._pacer = Pacer(settings.max_stream_frame_rate)
-        self._in_order: Final[InOrder[Answer]] = InOrder()
+        self._rate_limiter = RateLimiter(settings.max_stream_frame_rate)
+        self._reorder_buffer: Final[ReorderBuffer[Answer]] = ReorderBuffer()
         self._unsent: Final[deque[Answer]] = deque()
         self._summary: Final = pb.StreamSummary()
         self._dropped: Final[Counter[pb.DropReason.ValueType]] = Counter()
@@ -61,7 +65,6 @@ class StreamSession:
         self._writing: Final = asyncio.Lock()
         self._ending: CallRefused | None = None
         self._reader: asyncio.Task[None] | None = None
-        self._between_messages = False
 
     async def run(self) -> None:
         """Serve the stream until the client has half-closed, or `drain` was called, and all is answered.
@@ -74,17 +77,19 @@ class StreamSession:
         self._reader = asyncio.create_task(self._read())
         self._reader.add_done_callback(lambda _: self._changed.set())
         try:
-            while not (self._reader.done() and self._open_frames == 0):
+            while self._open_frames or not (self._reader.done() or self._ending):
                 if not self._unsent:
                     self._changed.clear()
                     await self._changed.wait()
                 while self._unsent:
                     await self._send_answer()
-            if not self._reader.cancelled():
-                self._reader.result()
             await self._send(pb.StreamDetectionsResponse(summary=self._summed_up()))
             if self._ending is not None:
+                # A client that is still sending when the status comes may see an error of its own
+                # making in its place (grpc.aio: INTERNAL); the summary tells it to stop.
+                await asyncio.wait({self._reader}, timeout=_FAREWELL_SECONDS)
                 raise self._ending
+            self._reader.result()
         finally:
             self._reader.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
@@ -94,33 +99,51 @@ class StreamSession:
             self._stats.active_streams -= 1
 
     def drain(self) -> None:
-        """Take no more frames; answer those that were accepted, then end the stream."""
-        self._ending = self._ending or shutting_down()
-        if self._reader is not None and self._between_messages:
-            self._reader.cancel()
+        """Take no more frames; answer those that were accepted, then end the stream.
+
+        A stream whose client has half-closed ends with OK all the same.
+        """
+        if self._reader is not None and not self._reader.done():
+            self._end_with(shutting_down())
+
+    def _end_with(self, refused: CallRefused) -> None:
+        self._ending = self._ending or refused
+        self._changed.set()
 
     async def _read(self) -> None:
-        try:
-            while (request := await self._next_request()) is not None:
+        """Take in what the client sends; once the end is decided, what still comes is let go."""
+        while (request := await self._next_request()) is not None:
+            if self._ending is not None:
+                continue
+            try:
                 match request.WhichOneof("message"):
                     case "frame":
                         self._accept(request.frame)
                     case "config":
                         await self._configure(request.config)
                     case _:
-                        raise InvalidFieldError("message", "must be set: a config or a frame")
-        except InvalidFieldError as error:
-            self._ending = CallRefused.of_field(error)
+                        raise InvalidFieldError(
+                            "message",
+                            "must be set: a config or a frame",
+                            pb.ERROR_REASON_INVALID_REQUEST,
+                        )
+            except InvalidFieldError as error:
+                self._end_with(CallRefused.of_field(error))
 
     async def _next_request(self) -> pb.StreamDetectionsRequest | None:
-        """Give the next message, or None where the client has half-closed or the service goes down."""
-        if self._ending is not None:
-            return None
-        self._between_messages = True
+        """Return the next message, or None where the client has half-closed."""
         try:
             request = await self._context.read()
-        finally:
-            self._between_messages = False
+        except DecodeError:
+            self._end_with(
+                CallRefused(
+                    grpc.StatusCode.INVALID_ARGUMENT,
+                    pb.ERROR_REASON_INVALID_REQUEST,
+                    "a message could not be parsed as a StreamDetectionsRequest; is the client's "
+                    "contract crowd.detector.v1?",
+                )
+            )
+            return pb.StreamDetectionsRequest()
         return None if request is grpc.aio.EOF else request
 
     async def _configure(self, config: pb.StreamConfig) -> None:
@@ -140,8 +163,7 @@ class StreamSession:
             max_frame_rate=min(limits, default=0.0),
             buffer_frames=config.buffer_frames or self._settings.stream_buffer_frames,
         )
-        if applied.max_frame_rate != self._config.max_frame_rate:
-            self._pacer = Pacer(applied.max_frame_rate)
+        self._rate_limiter.change(applied.max_frame_rate)
         for _ in self._workers.resize(self._seat, applied.buffer_frames):
             self._drop(pb.DROP_REASON_SUPERSEDED, was_accepted=True)
         self._config = applied
@@ -151,7 +173,7 @@ class StreamSession:
         now = time.perf_counter()
         self._stats.received += 1
         self._summary.frames_received += 1
-        if not self._pacer.admit(now):
+        if not self._rate_limiter.admit(now):
             self._drop(pb.DROP_REASON_RATE_LIMITED, was_accepted=False)
             return
         job = Job(
@@ -160,7 +182,7 @@ class StreamSession:
         self._open_frames += 1
         if self._workers.put(self._seat, job) is not None:
             # All that may be in work is answered, and the answers wait for the client.
-            held_up = len(self._unsent) >= self._most_in_work
+            held_up = len(self._unsent) >= self._max_in_flight
             self._drop(
                 pb.DROP_REASON_CLIENT_SLOW if held_up else pb.DROP_REASON_SUPERSEDED,
                 was_accepted=True,
@@ -172,8 +194,8 @@ class StreamSession:
         self._untold_drops[reason] += 1
         self._stats.drops[reason] += 1
 
-    def _deliver(self, number: int, _job: Job, answer: Answer) -> None:
-        self._unsent.extend(self._in_order.put(number, answer))
+    def _deliver(self, number: int, answer: Answer) -> None:
+        self._unsent.extend(self._reorder_buffer.put(number, answer))
         self._changed.set()
 
     async def _send_answer(self) -> None:

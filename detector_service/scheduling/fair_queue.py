@@ -9,20 +9,20 @@ T = TypeVar("T")
 class Caller(Generic[T]):
     """What one stream or call has waiting and in work; made by `FairQueue.join`, changed only by it."""
 
-    __slots__ = ("capacity", "in_work", "left", "listed", "most_in_work", "waiting")
+    __slots__ = ("capacity", "in_flight", "left", "listed", "max_in_flight", "waiting")
 
-    def __init__(self, capacity: int, most_in_work: int) -> None:
+    def __init__(self, capacity: int, max_in_flight: int) -> None:
         self.capacity = capacity
-        self.most_in_work: Final = most_in_work
+        self.max_in_flight: Final = max_in_flight
         self.waiting: deque[T] = deque()
-        self.in_work = 0
+        self.in_flight = 0
         self.left = False
         self.listed = False
 
     @property
     def ready(self) -> bool:
         """Whether its next frame may be taken."""
-        return bool(self.waiting) and self.in_work < self.most_in_work
+        return bool(self.waiting) and self.in_flight < self.max_in_flight
 
 
 class FairQueue(Generic[T]):
@@ -41,17 +41,17 @@ class FairQueue(Generic[T]):
         """How many frames are waiting."""
         return self._size
 
-    def join(self, *, capacity: int, most_in_work: int) -> Caller[T]:
+    def join(self, *, capacity: int, max_in_flight: int) -> Caller[T]:
         """Admit a caller.
 
         Args:
             capacity: frames of it that may wait, at least 1.
-            most_in_work: frames of it that may be taken and not yet released, at least 1.
+            max_in_flight: frames of it that may be taken and not yet released, at least 1.
         """
-        return Caller(capacity, most_in_work)
+        return Caller(capacity, max_in_flight)
 
     def push(self, caller: Caller[T], item: T) -> T | None:
-        """Add a frame; give the frame that had to make room for it, if any."""
+        """Add a frame; return the frame that had to make room for it, if any."""
         if caller.left:
             return item
         caller.waiting.append(item)
@@ -68,7 +68,7 @@ class FairQueue(Generic[T]):
             if not caller.ready:
                 continue
             item = caller.waiting.popleft()
-            caller.in_work += 1
+            caller.in_flight += 1
             self._size -= 1
             self._list(caller)
             return caller, item
@@ -76,23 +76,21 @@ class FairQueue(Generic[T]):
 
     def release(self, caller: Caller[T]) -> None:
         """Say that a frame that was taken is answered, so that another may be taken in its place."""
-        caller.in_work -= 1
+        caller.in_flight -= 1
         self._list(caller)
 
     def resize(self, caller: Caller[T], capacity: int) -> list[T]:
-        """Change how many frames of a caller may wait; give those that no longer fit, oldest first."""
+        """Change how many frames of a caller may wait; return those that no longer fit, oldest first."""
         caller.capacity = capacity
         surplus = max(len(caller.waiting) - capacity, 0)
         self._size -= surplus
         return [caller.waiting.popleft() for _ in range(surplus)]
 
-    def leave(self, caller: Caller[T]) -> int:
-        """Forget a caller and what it has waiting; say how many frames that were."""
+    def leave(self, caller: Caller[T]) -> None:
+        """Forget a caller and what it has waiting."""
         caller.left = True
-        forgotten = len(caller.waiting)
-        self._size -= forgotten
+        self._size -= len(caller.waiting)
         caller.waiting.clear()
-        return forgotten
 
     def _list(self, caller: Caller[T]) -> None:
         if caller.ready and not caller.listed:

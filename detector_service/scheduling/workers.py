@@ -7,7 +7,6 @@ is the newest there is, and it never waits for the event loop.
 import asyncio
 import threading
 from collections.abc import Callable
-from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
 
 from detector_service.scheduling.fair_queue import Caller, FairQueue
@@ -37,11 +36,15 @@ class Seat(Generic[Job, Answer]):
     def __init__(
         self,
         caller: "Caller[tuple[Seat[Job, Answer], Job]]",
-        deliver: Callable[[int, Job, Answer], None],
+        deliver: Callable[[int, Answer], None],
     ) -> None:
         self.caller: Final = caller
         self.deliver: Final = deliver
         self.taken = 0
+
+    def has_left(self) -> bool:
+        """Return whether nobody waits for its answers any more."""
+        return self.caller.left
 
 
 class Workers(Generic[Job, Answer]):
@@ -80,27 +83,27 @@ class Workers(Generic[Job, Answer]):
         return len(self._queue)
 
     def join(
-        self, deliver: Callable[[int, Job, Answer], None], *, capacity: int, most_in_work: int
+        self, deliver: Callable[[int, Answer], None], *, capacity: int, max_in_flight: int
     ) -> Seat[Job, Answer]:
-        """Give a caller a seat.
+        """Return a caller a seat.
 
         Args:
             deliver: called on the event loop with each answer: the job's number among those of this
-                seat that were taken into work, from 0 without a gap; the job; the answer.
+                seat that were taken into work, from 0 without a gap; the answer.
             capacity: jobs that may wait; the oldest makes room.
-            most_in_work: jobs that may be in work or answered and not yet released.
+            max_in_flight: jobs that may be in work or answered and not yet released.
         """
-        return Seat(self._queue.join(capacity=capacity, most_in_work=most_in_work), deliver)
+        return Seat(self._queue.join(capacity=capacity, max_in_flight=max_in_flight), deliver)
 
     def put(self, seat: Seat[Job, Answer], job: Job) -> Job | None:
-        """Add a job; give the one that had to make room for it, if any."""
+        """Add a job; return the one that had to make room for it, if any."""
         with self._free:
             dropped = self._queue.push(seat.caller, (seat, job))
             self._free.notify()
         return None if dropped is None else dropped[1]
 
     def resize(self, seat: Seat[Job, Answer], capacity: int) -> list[Job]:
-        """Change how many jobs of a seat may wait; give those that no longer fit."""
+        """Change how many jobs of a seat may wait; return those that no longer fit."""
         with self._free:
             return [job for _, job in self._queue.resize(seat.caller, capacity)]
 
@@ -110,10 +113,10 @@ class Workers(Generic[Job, Answer]):
             self._queue.release(seat.caller)
             self._free.notify()
 
-    def leave(self, seat: Seat[Job, Answer]) -> int:
-        """Give up a seat; what waits is forgotten (how many, is given), what is in work is not delivered."""
+    def leave(self, seat: Seat[Job, Answer]) -> None:
+        """Leave a seat; what waits is forgotten, what is in work is not delivered."""
         with self._free:
-            return self._queue.leave(seat.caller)
+            self._queue.leave(seat.caller)
 
     async def close(self) -> None:
         """End the threads once each has finished what it is at; may be called twice."""
@@ -127,9 +130,9 @@ class Workers(Generic[Job, Answer]):
         work = self._make_work()
         while (taken := self._take()) is not None:
             seat, number, job = taken
-            answer = work(job, abandoned=partial(getattr, seat.caller, "left"))
+            answer = work(job, abandoned=seat.has_left)
             try:
-                self._loop.call_soon_threadsafe(self._hand_over, seat, number, job, answer)
+                self._loop.call_soon_threadsafe(self._hand_over, seat, number, answer)
             except RuntimeError:  # the loop has ended, and with it all who wait
                 return
 
@@ -144,6 +147,6 @@ class Workers(Generic[Job, Answer]):
                 self._free.wait()
         return None
 
-    def _hand_over(self, seat: Seat[Job, Answer], number: int, job: Job, answer: Answer) -> None:
+    def _hand_over(self, seat: Seat[Job, Answer], number: int, answer: Answer) -> None:
         if not seat.caller.left:
-            seat.deliver(number, job, answer)
+            seat.deliver(number, answer)

@@ -11,7 +11,7 @@ from tests.servers import serving
 
 
 async def frames(photo: bytes, count: int) -> AsyncIterator[pb.Frame]:
-    """Give a few frames of one camera."""
+    """Return a few frames of one camera."""
     for number in range(count):
         yield pb.Frame(frame_id=str(number), encoded=photo)
 

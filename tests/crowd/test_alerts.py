@@ -49,6 +49,8 @@ def test_a_threshold_of_nobody() -> None:
         "warning=1,info=2",
         "warning=1,error=inf",
         "warning=nan",
+        "info=1,warning=nan,critical=2",
+        "warning=1,critical=1",
         "warning=1,warning=2",
     ],
 )

@@ -20,7 +20,7 @@ people = st.lists(boxes, max_size=15)
 
 
 def table(rows: list[tuple[int, int, int, int]]) -> np.ndarray:
-    """Give boxes as an array."""
+    """Return boxes as an array."""
     return np.array(rows, np.float32).reshape(-1, 4)
 
 

@@ -53,19 +53,19 @@ class Recipe:
 
 
 def coco_classes() -> dict[int, str]:
-    """Give the names of COCO's 80 classes; 0 is 'person'."""
+    """Return the names of COCO's 80 classes; 0 is 'person'."""
     yaml: Any = YAML
     names = yaml.load(ROOT / "cfg" / "datasets" / "coco.yaml")["names"]
     return {int(index): str(name) for index, name in names.items()}
 
 
 def photograph_files() -> tuple[Path, Path]:
-    """Give the two JPEG files that Ultralytics brings: a street, and two men's heads."""
+    """Return the two JPEG files that Ultralytics brings: a street, and two men's heads."""
     return Path(ASSETS / "bus.jpg"), Path(ASSETS / "zidane.jpg")
 
 
 def photographs() -> tuple[Image, Image, Image]:
-    """Give a street (810 x 1080), two men (1280 x 720) and an astronaut (512 x 512)."""
+    """Return a street (810 x 1080), two men (1280 x 720) and an astronaut (512 x 512)."""
     street, men = (np.asarray(cv2.imread(str(path)), np.uint8) for path in photograph_files())
     samples: Any = skimage.data
     astronaut = np.asarray(samples.astronaut(), np.uint8)
@@ -73,7 +73,7 @@ def photographs() -> tuple[Image, Image, Image]:
 
 
 def frames() -> dict[str, Image]:
-    """Give the photographs and parts of them, in the shapes that cameras and people send."""
+    """Return the photographs and parts of them, in the shapes that cameras and people send."""
     street, men, astronaut = photographs()
     return {
         "landscape": men,
@@ -151,7 +151,7 @@ class Oracle:
         }
 
     def predict(self, source: Image | Path, confidence: float, classes: Sequence[int]) -> Rows:
-        """Give what `predict` finds, by falling confidence.
+        """Return what `predict` finds, by falling confidence.
 
         A box without an area in the frame, which lies in the padding, is left out: the service says
         nothing of it.
@@ -161,7 +161,7 @@ class Oracle:
     def predict_to_the_edge(
         self, source: Image | Path, confidence: float, classes: Sequence[int]
     ) -> tuple[Rows, float]:
-        """Give what `predict` finds, and the score below which it finds no more.
+        """Return what `predict` finds, and the score below which it finds no more.
 
         That is the threshold, or the score of the 300th.
         """
@@ -172,7 +172,7 @@ class Oracle:
         return _with_area(rows), edge
 
     def undecided(self, source: Image | Path, confidence: float, classes: Sequence[int]) -> Rows:
-        """Give the boxes that NMS keeps or drops by no more than the error of arithmetic.
+        """Return the boxes that NMS keeps or drops by no more than the error of arithmetic.
 
         Those are: boxes that come or go when the IoU threshold moves by a thousandth, and boxes of one
         class that overlap and whose scores differ by less than 1e-4, of which either may come first.
@@ -213,7 +213,7 @@ class Oracle:
 
 
 def overlaps(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give the intersection over union of one box with each of the others."""
+    """Return the intersection over union of one box with each of the others."""
     upper_left = np.maximum(box[:2], others[:, :2])
     lower_right = np.minimum(box[2:4], others[:, 2:4])
     shared = np.maximum(lower_right - upper_left, 0).prod(axis=1)
@@ -235,7 +235,7 @@ def _resized(image: Image, width: int, height: int) -> Image:
 
 
 def _pictures() -> Any:
-    """Give the frames as a network sees them, shape (n, 3, SIDE, SIDE)."""
+    """Return the frames as a network sees them, shape (n, 3, SIDE, SIDE)."""
     fit: Any = LetterBox((SIDE, SIDE))
     pictures = np.stack([fit(image=frame) for frame in frames().values()])[..., ::-1]
     return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))).float() / 255
@@ -292,7 +292,7 @@ def _spread_scores(layer: Any, logits: Any) -> None:
 
 
 def _spread_boxes(layer: Any, distances: Any, bins: int) -> None:
-    """Give boxes sides of some strides; without bins the layer gives their halves themselves."""
+    """Return boxes sides of some strides; without bins the layer gives their halves themselves."""
     deviation, mean = torch.std_mean(distances, dim=1)
     if bins == 1:
         scale, wanted = 0.5 / deviation, torch.full_like(mean, 2.5)

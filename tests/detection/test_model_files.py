@@ -100,3 +100,28 @@ def test_what_is_compiled_lies_elsewhere_where_the_model_s_folder_cannot_be_writ
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
     folder = model_files.cache_folder(tmp_path / "models" / "m.onnx", "0123456789abcdef99")
     assert folder == tmp_path / "user" / "crowd-detector" / "0123456789abcdef"
+
+
+def test_nowhere_to_write_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container of a user without a home, on a read-only disk."""
+    (tmp_path / ".cache").touch()
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    assert model_files.cache_folder(tmp_path / "m.onnx", "0123456789abcdef99") is None
+
+
+def test_a_folder_that_may_not_be_entered_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever runs the service may not be who owns the models."""
+
+    def denied(_path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", denied)
+    with pytest.raises(ModelError, match=r"FACE_MODEL_PATH=.*: cannot be read: Permission denied"):
+        choose(face(tmp_path / "m.onnx"), body(tmp_path / "b"), LOADABLE)

@@ -191,7 +191,7 @@ class Workshop:
         self._made: Final[dict[str, Subject]] = {}
 
     def subject(self, name: str) -> Subject:
-        """Give the subject of this name."""
+        """Return the subject of this name."""
         if name not in self._made:
             self._made[name] = self._make(name)
         return self._made[name]
@@ -281,15 +281,17 @@ def test_every_box_equals_predicts(
     workshop: Workshop, frames: dict[str, Image], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """At fp32 each frame's faces and bodies are predict's, from the model compiled for any size."""
-    monkeypatch.setattr(openvino_engine, "_SIGHTINGS", 0)  # no size ever earns a model of its own
+    monkeypatch.setattr(
+        openvino_engine, "_COMPILE_AFTER", 10**9
+    )  # no size ever earns a model of its own
     subject, total = workshop.subject(name), Deviation()
     with serving(subject, "fp32") as detector:
         for engine in _engines(detector):
-            engine._by_size.clear()  # the one for the usual frame, made at the start
+            engine._own.clear()  # the one for the usual frame, made at the start
         worker = detector.worker()
         for frame in frames.values():
             total.add(agree(subject, worker.detect(frame, subject.threshold), frame))
-        assert not any(engine._by_size for engine in _engines(detector))
+        assert not any(engine._own for engine in _engines(detector))
     _assert_telling(total, subject)
 
 
@@ -308,7 +310,7 @@ def test_every_box_equals_predicts_at_a_size_of_its_own(
             for model, engine in zip(detector.models, _engines(detector), strict=True):
                 letterbox = model.letterbox(width, height)
                 engine.prepare(letterbox.height, letterbox.width)
-                assert (letterbox.height, letterbox.width) in engine._by_size
+                assert (letterbox.height, letterbox.width) in engine._own
             total.add(agree(subject, worker.detect(frame, subject.threshold), frame))
     _assert_telling(total, subject)
 
@@ -361,7 +363,7 @@ def test_a_files_boxes_equal_predicts_of_the_file(
 
 
 def _moved(rows: Rows, *, pixels: float = 0.0, confidence: float = 0.0) -> Boxes:
-    """Give boxes, best last, that are off by so much."""
+    """Return boxes, best last, that are off by so much."""
     offset = np.array([0.0, pixels, 0.0, 0.0, confidence], np.float32)
     return np.asarray(rows[::-1, :5] + offset, np.float32)
 
@@ -466,7 +468,7 @@ def test_a_frame_in_rgb_order_is_noticed(
 
 
 def _views(photographs: Sequence[Image]) -> list[Image]:
-    """Give parts of the photographs, in sizes and shapes of their own: some chosen, more drawn."""
+    """Return parts of the photographs, in sizes and shapes of their own: some chosen, more drawn."""
     chosen = (
         (0.0, 1.0, 0.0, 1.0),
         (0.0, 0.7, 0.0, 1.0),

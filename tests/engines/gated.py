@@ -39,7 +39,7 @@ class GatedEngine(OpenVINOEngine):
         super().__init__(path, options)
 
     def request(self) -> "GatedRequest":
-        """Give a request that passes the gate."""
+        """Return a request that passes the gate."""
         return GatedRequest(self)
 
 

@@ -10,8 +10,9 @@ import openvino as ov
 import pytest
 
 from detector_service import engines
-from detector_service.detection.model_files import embedded_model
-from detector_service.engines import EngineOptions, Precision
+from detector_service.detection.detector import Detector
+from detector_service.detection.model_files import ModelFile, embedded_model
+from detector_service.engines import EngineOptions, Precision, openvino
 from detector_service.engines.base import InputShape
 from detector_service.engines.openvino import OpenVINOEngine
 from detector_service.errors import ModelError
@@ -19,7 +20,7 @@ from detector_service.errors import ModelError
 HAS_BF16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def options(cache: Path, precision: Precision = "fp32") -> EngineOptions:
+def options(cache: Path | None, precision: Precision = "fp32") -> EngineOptions:
     """Make options for two workers."""
     return EngineOptions(precision, 2, cache)
 
@@ -77,29 +78,75 @@ def test_a_size_that_keeps_coming_gets_a_model_of_its_own(tmp_path: Path) -> Non
         engine._compiler.submit(int).result()  # what was to be compiled before this is
     own = engine.model_for((64, 96))
     assert not own.input().partial_shape.is_dynamic
-    assert request._slots[64, 96][0] is own
+    assert request._own[64, 96][0] is own
     for answer in answers:
         np.testing.assert_allclose(answer, answers[0], atol=2e-2)
     engine.close()
 
 
-def test_what_is_kept_is_bounded(tmp_path: Path) -> None:
-    """However many sizes come, few have models of their own."""
+def test_ever_changing_sizes_cost_few_compilations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that goes round many sizes gets models for a few, which are then kept, and no backlog."""
     engine = OpenVINOEngine(embedded_model(), options(tmp_path))
-    for step in range(1, 13):
-        engine.prepare(32, 32 * step)
-    assert len(engine._by_size) == 8
-    assert (32, 32 * 12) in engine._by_size
-    assert (32, 32) not in engine._by_size
+    compiled = []
+    compile_one = engine._compile
+
+    def counting(size: tuple[int, int], cached: dict[str, object]) -> object:
+        compiled.append(size)
+        return compile_one(size, cached)
+
+    monkeypatch.setattr(engine, "_compile", counting)
+    request = engine.request()
+    sizes = [(32, 32 * step) for step in range(1, 13)]
+    for _ in range(30):
+        for size in sizes:
+            request.infer(request.buffer(*size))
+        engine._compiler.submit(int).result()  # what was to be compiled before this is
+    assert len(compiled) == len(engine._own) == len(request._own) == 6
     engine.close()
+    engine.close()
+
+
+def test_a_size_that_is_no_longer_used_makes_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cameras change; the size that was not seen for longest goes, also from who held a request of it."""
+    monkeypatch.setattr(openvino, "_UNUSED_AFTER", 20)
+    engine = OpenVINOEngine(embedded_model(), options(tmp_path))
+    request = engine.request()
+    for step in range(1, 7):
+        engine.prepare(32, 32 * step)
+        request.infer(request.buffer(32, 32 * step))
+    for _ in range(40):
+        request.infer(request.buffer(64, 64))
+        engine._compiler.submit(int).result()
+    assert (
+        set(engine._own)
+        == set(request._own)
+        == {(64, 64), *((32, 32 * step) for step in range(2, 7))}
+    )
+    engine.close()
+
+
+def test_what_clients_make_it_compile_is_not_put_on_the_disk(tmp_path: Path) -> None:
+    """Or they could fill it."""
+    engine = OpenVINOEngine(embedded_model(), options(tmp_path))
+    request = engine.request()
+    before = sorted(tmp_path.iterdir())
+    for _ in range(6):
+        request.infer(request.buffer(64, 64))
+        engine._compiler.submit(int).result()
+    assert (64, 64) in engine._own
+    assert sorted(tmp_path.iterdir()) == before
     engine.close()
 
 
 def test_requests_run_side_by_side(engine: OpenVINOEngine) -> None:
     """Two requests of one size hold different buffers and give different answers."""
     first, second = engine.request(), engine.request()
-    one, two = first.buffer(64, 64), second.buffer(64, 64)
-    one[:], two[:] = noise(64, 64, 1), noise(64, 64, 2)
+    one, two = first.buffer(64, 96), second.buffer(64, 96)
+    one[:], two[:] = noise(64, 96, 1), noise(64, 96, 2)
     a, b = first.infer(one).copy(), second.infer(two).copy()
     assert not np.array_equal(a, b)
     np.testing.assert_array_equal(a, first.infer(one))
@@ -147,6 +194,26 @@ def test_a_model_that_takes_no_images_is_refused(tmp_path: Path) -> None:
     ov.save_model(ov.Model([ops.relu(vector)], [vector]), tmp_path / "v.xml")
     with pytest.raises(ModelError, match="not an image model"):
         OpenVINOEngine(tmp_path / "v.xml", options(tmp_path))
+    constant = ops.constant(np.zeros((1, 3, 8, 8), np.float32))
+    ov.save_model(ov.Model([ops.relu(constant)], []), tmp_path / "c.xml")
+    with pytest.raises(ModelError, match="not an image model"):
+        OpenVINOEngine(tmp_path / "c.xml", options(tmp_path))
+
+
+def test_a_model_that_cannot_take_other_sizes_says_so_in_a_sentence(tmp_path: Path) -> None:
+    """Free sides on paper, and a fixed shape within: the file and the cure are named, in one line."""
+    from openvino import opset13 as ops
+
+    image = ops.parameter([-1, 3, -1, -1], np.float32)
+    fixed = ops.reshape(image, ops.constant([1, 3 * 50 * 50]), special_zero=False)
+    ov.save_model(ov.Model([ops.relu(fixed)], [image]), tmp_path / "f.xml")
+    (tmp_path / "metadata.yaml").write_text("names: {0: person, 1: face}\nimgsz: 64\n")
+    with pytest.raises(ModelError, match=r"f\.xml: .*yolo export") as error:
+        file = ModelFile(
+            tmp_path / "f.xml", "FACE_MODEL_PATH", frozenset({"face", "body"}), embedded=False
+        )
+        Detector.load([file], engine="openvino", precision="fp32", parallel=1, max_input=1024)
+    assert "\n" not in str(error.value)
 
 
 def test_precision_follows_the_processor(tmp_path: Path) -> None:
@@ -159,6 +226,11 @@ def test_precision_follows_the_processor(tmp_path: Path) -> None:
     else:
         with pytest.raises(ModelError, match="PRECISION=bf16"):
             OpenVINOEngine(embedded_model(), options(tmp_path, "bf16"))
+
+
+def test_it_serves_without_a_cache() -> None:
+    """Where nothing can be written, each start compiles anew."""
+    assert infer(OpenVINOEngine(embedded_model(), options(None)), noise(64, 64)).shape == (1, 6, 84)
 
 
 def test_a_damaged_cache_is_no_trouble(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import simplejpeg
 from crowd.detector.v1 import detector_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
 
 from detector_service.errors import FrameRefused
 from detector_service.frames.encoded import decode, read_header
@@ -26,14 +27,14 @@ def picture(width: int = 48, height: int = 32) -> Image.Image:
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
-    """Give a picture as a file."""
+    """Return a picture as a file."""
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
 
 
 def reason_for(data: bytes, max_pixels: int = MEGAPIXEL) -> pb.ErrorReason.ValueType:
-    """Give the reason for which a file is refused."""
+    """Return the reason for which a file is refused."""
     with pytest.raises(FrameRefused) as refused:
         decode(data, max_pixels=max_pixels)
     return refused.value.reason
@@ -101,7 +102,10 @@ def test_a_senseless_orientation_is_passed_over(value: int) -> None:
     """The picture counts, not what is wrong with its EXIF block."""
     exif = Image.Exif()
     exif[0x0112] = value
-    assert read_header(saved(picture(), "JPEG", exif=exif.tobytes())).orientation == 1
+    assert (
+        read_header(saved(picture(), "JPEG", exif=exif.tobytes()), max_pixels=MEGAPIXEL).orientation
+        == 1
+    )
 
 
 def test_a_damaged_exif_block_is_passed_over() -> None:
@@ -144,13 +148,26 @@ def test_too_many_pixels_are_refused_from_the_header(kind: str) -> None:
     assert reason_for(data, max_pixels=48 * 32 - 1) == pb.ERROR_REASON_FRAME_TOO_LARGE
 
 
-def test_a_pixel_bomb_is_never_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small file that claims 2.5 gigapixels is refused before a decoder sees it."""
-    header = bytearray(saved(Image.new("1", (8, 8)), "PNG"))
-    header[16:24] = (50_000).to_bytes(4, "big") * 2
-    header[29:33] = __import__("zlib").crc32(bytes(header[12:29])).to_bytes(4, "big")
-    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("the bomb was decoded"))
-    assert reason_for(bytes(header), max_pixels=50_000_000) == pb.ERROR_REASON_FRAME_TOO_LARGE
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
+def test_a_pixel_bomb_is_never_decoded(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """A small file of very many pixels is refused before any decoder sees it."""
+    bomb = saved(Image.new("1" if kind == "PNG" else "L", (8000, 8000)), kind)
+    assert len(bomb) < 1_500_000
+    for decoder, name in (
+        (cv2, "imdecode"),
+        (simplejpeg, "decode_jpeg"),
+        (ImageFile.ImageFile, "load"),
+    ):
+        monkeypatch.setattr(decoder, name, lambda *_: pytest.fail("the bomb was decoded"))
+    assert reason_for(bomb, max_pixels=50_000_000) == pb.ERROR_REASON_FRAME_TOO_LARGE
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_header_is_read_without_decoding(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Nor is a picture that is acceptable decoded for its orientation's sake."""
+    data = saved(picture(), kind)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda *_: pytest.fail("it was decoded"))
+    assert read_header(data, max_pixels=MEGAPIXEL).orientation == 1
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -20,7 +20,7 @@ def gradient(width: int = 8, height: int = 6) -> np.ndarray:
 
 
 def raw(pixels: np.ndarray, kind: pb.PixelFormat.ValueType, padding: int = 0) -> pb.RawImage:
-    """Give an image as a message, with so many bytes after each row."""
+    """Return an image as a message, with so many bytes after each row."""
     height, width = pixels.shape[:2]
     rows = pixels.reshape(height, -1)
     padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=99)
@@ -31,7 +31,7 @@ def raw(pixels: np.ndarray, kind: pb.PixelFormat.ValueType, padding: int = 0) ->
 
 
 def reason_for(image: pb.RawImage) -> pb.ErrorReason.ValueType:
-    """Give the reason for which it is refused."""
+    """Return the reason for which it is refused."""
     with pytest.raises(FrameRefused) as refused:
         from_raw(image, max_pixels=LIMIT)
     return refused.value.reason

@@ -20,7 +20,7 @@ from tests.servers import connected, details_of, serving
 def tokens_file(tmp_path: Path) -> Path:
     """A file with two tokens and a comment."""
     path = tmp_path / "tokens"
-    path.write_text("# for the gate\nfirst-token\n\n  second-token  \n")
+    path.write_text("\ufeff# for the gate\nfirst-token\n\n  second-token  \n")
     return path
 
 
@@ -101,3 +101,17 @@ def test_only_what_is_known_is_accepted(known: list[str], other: str) -> None:
     tokens = Tokens(known)
     assert all(tokens.accept(token.encode()) for token in known)
     assert tokens.accept(other.encode()) == (other in known)
+
+
+async def test_what_is_not_let_in_is_not_parsed(tokens_file: Path) -> None:
+    """Bytes that are no message get UNAUTHENTICATED without a token, as any others."""
+    async with (
+        serving(auth_tokens_file=tokens_file, load=False) as running,
+        grpc.aio.insecure_channel(running.address) as channel,
+    ):
+        detect: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            "/crowd.detector.v1.DetectorService/Detect"
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await detect(b"\xff\xff\xff")
+    assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED

@@ -141,7 +141,7 @@ async def test_work_for_a_caller_that_left_is_not_done(service: Running, photo: 
         first = asyncio.ensure_future(stub.Detect(request(photo)))
         await at_the_gate()
         cancelled = stub.Detect(request(photo))
-        late = asyncio.ensure_future(stub.Detect(request(photo), timeout=0.2))
+        late = asyncio.ensure_future(stub.Detect(request(photo), timeout=3))
         await until(lambda: service.server.stats.received == 3)
         cancelled.cancel()
         with pytest.raises(grpc.aio.AioRpcError) as ended:

@@ -22,7 +22,7 @@ EXIT_USAGE: Final = 2
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; give its exit code."""
+    """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(prog="detector", description=__doc__)
     parser.add_argument(
         "--server", default="localhost:50051", help="host:port (default: %(default)s)"

@@ -95,16 +95,22 @@ class DetectorClient:
             frames: of one camera.
             config: how to serve them.
         """
+        ended = False
 
         async def requests() -> AsyncIterator[pb.StreamDetectionsRequest]:
             if config is not None:
                 yield pb.StreamDetectionsRequest(config=config)
             async for frame in frames:
+                if ended:
+                    return
                 yield pb.StreamDetectionsRequest(frame=frame)
 
         call = self._service.StreamDetections(requests(), metadata=self._metadata)
         try:
             async for response in call:
+                # After its summary the service takes no more frames, and grpc.aio would report one
+                # that cannot be sent in place of the reason for the end.
+                ended = response.HasField("summary")
                 yield response
         finally:
             call.cancel()

@@ -27,7 +27,7 @@ FACE, BODY = (80, 220, 255), (90, 200, 80)  # blue, green, red
 
 @asynccontextmanager
 async def service() -> AsyncIterator[str]:
-    """Run a service of its own on a free port; give its address."""
+    """Run a service of its own on a free port; return its address."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     process = await asyncio.create_subprocess_exec(
@@ -58,7 +58,7 @@ async def _exit_if_it_ends(
 
 
 async def look_at(photo: bytes, address: str) -> pb.FrameResult:
-    """Stream one photograph through the service; give its result."""
+    """Stream one photograph through the service; return its result."""
 
     async def frames() -> AsyncIterator[pb.Frame]:
         yield pb.Frame(frame_id="photo", camera="demo", encoded=photo)
@@ -114,7 +114,7 @@ def draw(photo: Path, result: pb.FrameResult, out: Path) -> None:
 
 
 async def main() -> int:
-    """Run the demo; give its exit code."""
+    """Run the demo; return its exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

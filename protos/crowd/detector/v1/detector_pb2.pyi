@@ -140,7 +140,7 @@ class _AlertLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertLevel
     """Act now."""
 
 class AlertLevel(_AlertLevel, metaclass=_AlertLevelEnumTypeWrapper):
-    """How grave an alert is."""
+    """The severity of an alert."""
 
 ALERT_LEVEL_UNSPECIFIED: AlertLevel.ValueType  # 0
 """Not given."""
@@ -703,7 +703,7 @@ class Alert(_message.Message):
     type: Global___AlertType.ValueType
     """What kind."""
     level: Global___AlertLevel.ValueType
-    """How grave."""
+    """Its severity."""
     message: _builtins.str
     """One sentence for people."""
     camera: _builtins.str

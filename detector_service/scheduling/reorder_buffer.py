@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class InOrder(Generic[T]):
+class ReorderBuffer(Generic[T]):
     """Holds answers back until all before them are there; holds no more than are in work at once."""
 
     def __init__(self) -> None:
@@ -13,7 +13,7 @@ class InOrder(Generic[T]):
         self._early: dict[int, T] = {}
 
     def put(self, number: int, answer: T) -> list[T]:
-        """Add an answer; give all that are now in order.
+        """Add an answer; return all that are now in order.
 
         Args:
             number: 0 for the first frame that was taken into work, and so on without a gap.

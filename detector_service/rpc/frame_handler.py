@@ -12,10 +12,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from detector_service.crowd.alerts import CrowdAlertLevels
 from detector_service.detection.detector import Boxes
+from detector_service.durations import duration
 from detector_service.errors import FrameRefused
 from detector_service.frame_settings import FrameSettings, InvalidFieldError, check_name
 from detector_service.pipeline import Pipeline
-from detector_service.wire import duration
 
 _log = structlog.get_logger()
 
@@ -41,7 +41,7 @@ class Job:
     arrived: float
 
 
-class FrameAnswering:
+class FrameHandler:
     """One worker thread's work: answers a frame with a result or an error, and never raises."""
 
     def __init__(self, pipeline: Pipeline, levels: CrowdAlertLevels, *, debug: bool) -> None:
@@ -49,7 +49,7 @@ class FrameAnswering:
 
         Args:
             pipeline: this thread's own.
-            levels: how grave crowds are.
+            levels: the severity of crowds.
             debug: whether errors carry stack traces.
         """
         self._pipeline: Final = pipeline
@@ -65,7 +65,7 @@ class FrameAnswering:
             return self._answer(job, about, abandoned)
         except FrameRefused as refused:
             return pb.FrameError(frame=about, reason=refused.reason, message=str(refused))
-        except Exception as error:  # noqa: BLE001 - one frame must not end the thread
+        except Exception:  # noqa: BLE001 - one frame must not end the thread
             decoded = about.width > 0
             _log.exception(
                 "frame.failed", camera=about.camera, sequence=job.sequence, decoded=decoded
@@ -75,7 +75,7 @@ class FrameAnswering:
                 reason=pb.ERROR_REASON_INFERENCE_FAILED
                 if decoded
                 else pb.ERROR_REASON_CORRUPT_IMAGE,
-                message=f"{'inference' if decoded else 'decoding'} failed: {error}; the service's log says more",
+                message=f"{'inference' if decoded else 'decoding'} failed; the service's log says why",
                 details=traceback.format_exc() if self._debug else "",
             )
 
@@ -134,16 +134,9 @@ def _checked(job: Job, about: pb.FrameInfo) -> FrameSettings:
         about.frame_id = job.frame.frame_id
         check_name(job.frame.camera, "frame.camera")
         about.camera = job.frame.camera or job.camera
-    except InvalidFieldError as error:
-        raise FrameRefused(
-            pb.ERROR_REASON_INVALID_REQUEST, str(error), field=error.field
-        ) from error
-    try:
         return job.settings.with_message(job.frame.settings, "frame.settings")
     except InvalidFieldError as error:
-        raise FrameRefused(
-            pb.ERROR_REASON_INVALID_SETTINGS, str(error), field=error.field
-        ) from error
+        raise FrameRefused(error.reason, str(error)) from error
 
 
 def _detections(boxes: Boxes) -> list[pb.Detection]:

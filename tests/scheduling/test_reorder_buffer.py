@@ -3,12 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector_service.scheduling.in_order import InOrder
+from detector_service.scheduling.reorder_buffer import ReorderBuffer
 
 
 def test_an_early_answer_waits_for_those_before_it() -> None:
     """Nothing is given on until all before it is there."""
-    answers = InOrder[str]()
+    answers = ReorderBuffer[str]()
     assert answers.put(1, "b") == []
     assert answers.put(2, "c") == []
     assert answers.put(0, "a") == ["a", "b", "c"]
@@ -18,5 +18,5 @@ def test_an_early_answer_waits_for_those_before_it() -> None:
 @given(st.permutations(range(12)))
 def test_whatever_the_order_of_arrival(arrivals: list[int]) -> None:
     """All come out once, in order."""
-    answers = InOrder[int]()
+    answers = ReorderBuffer[int]()
     assert [out for number in arrivals for out in answers.put(number, number)] == list(range(12))

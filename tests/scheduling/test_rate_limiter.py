@@ -5,44 +5,55 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector_service.scheduling.pacing import Pacer
+from detector_service.scheduling.rate_limiter import RateLimiter
 
 
 def test_no_limit_lets_everything_through() -> None:
     """0 frames a second means no limit."""
-    pacer = Pacer(0)
-    assert all(pacer.admit(0.0) for _ in range(100))
+    limiter = RateLimiter(0)
+    assert all(limiter.admit(0.0) for _ in range(100))
 
 
 def test_a_third_of_a_camera_s_frames() -> None:
     """10 of 30 frames a second, evenly."""
-    pacer = Pacer(10)
-    admitted = [frame for frame in range(90) if pacer.admit(frame / 30)]
+    limiter = RateLimiter(10)
+    admitted = [frame for frame in range(90) if limiter.admit(frame / 30)]
     assert len(admitted) in (30, 31)
     assert {b - a for a, b in pairwise(admitted[1:])} <= {2, 3, 4}
 
 
 def test_a_camera_at_the_limit_loses_nothing_to_jitter() -> None:
     """Frames that come a little early or late at the very rate allowed all pass."""
-    pacer = Pacer(30)
-    assert all(pacer.admit(frame / 30 + (0.008 if frame % 2 else 0.0)) for frame in range(300))
+    limiter = RateLimiter(30)
+    assert all(limiter.admit(frame / 30 + (0.008 if frame % 2 else 0.0)) for frame in range(300))
 
 
 def test_a_pause_saves_up_nothing() -> None:
     """After a silence no burst is let through."""
-    pacer = Pacer(10)
-    assert pacer.admit(0.0)
-    assert [pacer.admit(60.0 + n / 1000) for n in range(10)] == [True] + [False] * 9
+    limiter = RateLimiter(10)
+    assert limiter.admit(0.0)
+    assert [limiter.admit(60.0 + n / 1000) for n in range(10)] == [True] + [False] * 9
 
 
 @given(rate=st.floats(0.5, 200), gaps=st.lists(st.floats(0, 1), max_size=200))
 def test_never_more_than_the_rate_allows(rate: float, gaps: list[float]) -> None:
     """Over any stretch: the rate times its length, one frame, and one for jitter."""
-    pacer, now, admitted = Pacer(rate), 0.0, []
+    limiter, now, admitted = RateLimiter(rate), 0.0, []
     for gap in gaps:
         now += gap
-        if pacer.admit(now):
+        if limiter.admit(now):
             admitted.append(now)
     for first, start in enumerate(admitted):
         for last in range(first, len(admitted)):
             assert last - first + 1 <= (admitted[last] - start) * rate + 2 + 1e-6
+
+
+def test_changing_the_rate_is_no_way_around_it() -> None:
+    """What was let through before counts, whatever the rate is changed to and fro."""
+    limiter = RateLimiter(1)
+    assert limiter.admit(0.0)
+    for step in range(1, 100):
+        limiter.change(0.5 if step % 2 else 1)
+        assert not limiter.admit(step / 1000)
+    limiter.change(100)
+    assert limiter.admit(0.2)

@@ -6,11 +6,11 @@ _NANOS = 1_000_000_000
 
 
 def duration(value: float) -> Duration:
-    """Give a Duration of this many seconds, at least 0."""
+    """Return a Duration of this many seconds, at least 0."""
     whole, nanos = divmod(round(value * _NANOS), _NANOS)
     return Duration(seconds=whole, nanos=nanos)
 
 
 def seconds(value: Duration) -> float:
-    """Give a Duration in seconds."""
+    """Return a Duration in seconds."""
     return value.seconds + value.nanos / _NANOS

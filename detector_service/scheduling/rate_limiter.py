@@ -1,7 +1,7 @@
 """How often a stream's frames are let through."""
 
 
-class Pacer:
+class RateLimiter:
     """Lets through at most so many frames a second, evenly spaced.
 
     A leaky bucket as a meter, in the form of the generic cell rate algorithm (ITU-T I.371, annex A): a
@@ -10,7 +10,7 @@ class Pacer:
     """
 
     def __init__(self, frames_per_second: float) -> None:
-        """Make a pacer.
+        """Make a limiter.
 
         Args:
             frames_per_second: 0 means no limit.
@@ -18,8 +18,18 @@ class Pacer:
         self._interval = 1 / frames_per_second if frames_per_second else 0.0
         self._due = float("-inf")
 
+    def change(self, frames_per_second: float) -> None:
+        """Change the rate; what was let through before still counts.
+
+        Args:
+            frames_per_second: 0 means no limit.
+        """
+        interval = 1 / frames_per_second if frames_per_second else 0.0
+        self._due += interval - self._interval
+        self._interval = interval
+
     def admit(self, now: float) -> bool:
-        """Say whether a frame that comes now is let through.
+        """Return whether a frame that comes now is let through.
 
         Args:
             now: seconds, by a clock that never goes back.

@@ -4,7 +4,7 @@ import io
 import struct
 import warnings
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import cv2
 import numpy as np
@@ -21,7 +21,11 @@ from detector_service.frames.pixels import Image, refuse_too_many_pixels
 Format = Literal["JPEG", "PNG", "WEBP"]
 
 #: Not Image.open, which takes a JPEG with previews (MPO, as telephones write) for an animation.
-_OPEN: Final = {"JPEG": JpegImageFile, "PNG": PngImageFile, "WEBP": WebPImageFile}
+_OPEN: Final[dict[Format, type[Any]]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "WEBP": WebPImageFile,
+}
 
 _EXIF_ORIENTATION: Final = 0x0112  # Exif 2.32, section 4.6.4
 

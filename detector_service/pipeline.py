@@ -61,16 +61,16 @@ class Pipeline:
                 pb.ERROR_REASON_IMAGE_MISSING,
                 "the frame carries no image; set `encoded` or `raw`",
             )
-        size = len(frame.encoded) if kind == "encoded" else len(frame.raw.data)
-        if size > self._limits.max_bytes:
+        data = frame.encoded if kind == "encoded" else frame.raw.data  # each access makes a copy
+        if len(data) > self._limits.max_bytes:
             raise FrameRefused(
                 pb.ERROR_REASON_FRAME_TOO_LARGE,
-                f"the image has {size:,} bytes, more than the {self._limits.max_bytes:,} that "
+                f"the image has {len(data):,} bytes, more than the {self._limits.max_bytes:,} that "
                 "MAX_FRAME_BYTES allows; send a smaller one",
             )
         if kind == "encoded":
-            return encoded.decode(frame.encoded, max_pixels=self._limits.max_pixels)
-        return raw.from_raw(frame.raw, max_pixels=self._limits.max_pixels)
+            return encoded.decode(data, max_pixels=self._limits.max_pixels)
+        return raw.from_raw(frame.raw, data, max_pixels=self._limits.max_pixels)
 
     def find(self, image: Image, confidence_threshold: float) -> Findings:
         """Find faces and bodies, and say how crowded the frame is.

@@ -17,11 +17,12 @@ _BYTES_PER_PIXEL: Final = {
 }
 
 
-def from_raw(raw: pb.RawImage, *, max_pixels: int) -> Image:
+def from_raw(raw: pb.RawImage, data: bytes, *, max_pixels: int) -> Image:
     """Return the pixels of a raw image.
 
     Args:
-        raw: sizes, format and data as sent.
+        raw: sizes and format as sent.
+        data: its data.
         max_pixels: width x height may not exceed it.
 
     Returns:
@@ -32,7 +33,7 @@ def from_raw(raw: pb.RawImage, *, max_pixels: int) -> Image:
             RAW_SIZE_MISMATCH.
     """
     width, height = raw.width, raw.height
-    if not raw.data:
+    if not data:
         raise FrameRefused(pb.ERROR_REASON_IMAGE_MISSING, "the raw image is empty: 0 bytes")
     pixel_bytes = _BYTES_PER_PIXEL.get(raw.pixel_format)
     if pixel_bytes is None:
@@ -52,12 +53,12 @@ def from_raw(raw: pb.RawImage, *, max_pixels: int) -> Image:
     if planar and (width % 2 or height % 2):
         raise _mismatch(f"NV12 needs an even width and height, not {width} and {height}")
     rows = height * 3 // 2 if planar else height
-    if len(raw.data) != stride * rows:
+    if len(data) != stride * rows:
         raise _mismatch(
             f"{width} x {height} pixels at a stride of {stride} take {stride * rows:,} bytes, "
-            f"but {len(raw.data):,} came"
+            f"but {len(data):,} came"
         )
-    pixels = np.frombuffer(raw.data, np.uint8).reshape(rows, stride)[:, :row]
+    pixels = np.frombuffer(data, np.uint8).reshape(rows, stride)[:, :row]
     match raw.pixel_format:
         case pb.PIXEL_FORMAT_BGR24:
             return pixels.reshape(height, width, 3)

@@ -14,9 +14,10 @@ import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
-from benchmarks import frames, machine, report, rounds
+from benchmarks import frames, machine, report, rounds, service
 from benchmarks.children import ROOT, ChildFailedError
 
 _RESULTS: Final = ROOT / "benchmarks" / "results.json"
@@ -97,6 +98,10 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         in_flight=min(max(8, 6 * here["cores"]), 32),
     )
     measured = [] if options.soak else rounds.run(plan, folder, written, _say)
+    starts = []
+    if not options.soak:
+        _say("starts")
+        starts = [service.seconds_to_serving(folder) for _ in range(plan.rounds)]
     soaked = None
     if options.soak_frames:
         _say(f"memory, over {options.soak_frames:,} frames")
@@ -107,6 +112,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         found = report.ratios(measured)
         print(report.table(measured), end="\n\n")
         print(report.warning(report.disturbance(measured)), end="\n\n")
+        found["seconds_to_serving"] = median(starts)
     memory = None
     if soaked is not None:
         memory = report.memory(soaked)
@@ -140,7 +146,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         },
         "machine": here,
         "versions": machine.versions(),
-        "raw": {"rounds": measured, "memory": soaked},
+        "raw": {"rounds": measured, "memory": soaked, "seconds_to_serving": starts},
     }
 
 

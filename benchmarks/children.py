@@ -138,6 +138,10 @@ class Child:
             self.process.kill()
             self.process.wait()
 
+    def printed(self) -> str:
+        """Return what it has printed so far."""
+        return self._errors.read_text("utf-8", "replace")
+
     def _last_words(self) -> str:
-        lines = self._errors.read_text("utf-8", "replace").splitlines()
+        lines = self.printed().splitlines()
         return "\n".join(f"  {line}" for line in lines[-_STDERR_LINES:])

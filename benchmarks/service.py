@@ -9,7 +9,6 @@ from typing import Final
 from benchmarks.children import Child, ChildFailedError
 from detector_service.settings import Settings
 
-
 _START_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 0.005
 

@@ -194,16 +194,22 @@ class _Stream:
         pacing = asyncio.create_task(self._pace(rate)) if rate else None
         if pacing is None:
             await self._fill(in_flight)
-        while not self._stopped:
-            if self._take(await self._call.read()):
-                on_answer(self.answered)
-                if pacing is None:
-                    await self._fill(in_flight)
+        half_closed = False
+        while (response := await self._call.read()) is not grpc.aio.EOF:
+            if not self._take(response):
+                continue
+            on_answer(self.answered)
+            if pacing is not None or half_closed:
+                continue
+            if self._stopped:
+                half_closed = True
+                await self._call.done_writing()
+            else:
+                await self._fill(in_flight)
+        if not self._stopped:
+            raise SystemExit("the service closed the stream before its client did")
         if pacing is not None:
             await pacing
-        await self._call.done_writing()
-        while (response := await self._call.read()) is not grpc.aio.EOF:
-            self._take(response)
 
     async def _fill(self, in_flight: int) -> None:
         while not self._stopped and self._sent - self.answered - self.dropped < in_flight:
@@ -214,6 +220,7 @@ class _Stream:
         for number in count():
             await asyncio.sleep(began + number / rate - time.perf_counter())
             if self._stopped:
+                await self._call.done_writing()
                 return
             await self._send()
 
@@ -225,8 +232,6 @@ class _Stream:
 
     def _take(self, response: Any) -> bool:
         """Count an answer; say whether it was a frame's result."""
-        if response is grpc.aio.EOF:
-            raise SystemExit("the service closed the stream before its client did")
         self.dropped += sum(drop.count for drop in response.drops)
         if response.HasField("error"):
             raise SystemExit(f"a frame was refused: {response.error.message}")

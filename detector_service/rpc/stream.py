@@ -23,8 +23,10 @@ from detector_service.stats import Stats
 #: none, a worker would wait for the network before it could take the stream's next frame.
 _ANSWERS_UNDER_WAY: Final = 2
 
-#: How long a client may take to stop sending, once it was told that its stream ends.
-_FAREWELL_SECONDS: Final = 1.0
+#: How long a client may go on sending once it was told that its stream ends, and how long it must
+#: have sent nothing to be taken to have stopped.
+_FAREWELL_SECONDS: Final = 5.0
+_QUIET_SECONDS: Final = 0.5
 
 
 class StreamSession:
@@ -61,6 +63,7 @@ class StreamSession:
         self._dropped: Final[Counter[pb.DropReason.ValueType]] = Counter()
         self._untold_drops: Final[Counter[pb.DropReason.ValueType]] = Counter()
         self._open_frames = 0  # accepted, and neither dropped nor answered
+        self._let_go = 0  # messages that came after the end was decided
         self._changed: Final = asyncio.Event()
         self._writing: Final = asyncio.Lock()
         self._ending: CallRefused | None = None
@@ -85,9 +88,7 @@ class StreamSession:
                     await self._send_answer()
             await self._send(pb.StreamDetectionsResponse(summary=self._summed_up()))
             if self._ending is not None:
-                # A client that is still sending when the status comes may see an error of its own
-                # making in its place (grpc.aio: INTERNAL); the summary tells it to stop.
-                await asyncio.wait({self._reader}, timeout=_FAREWELL_SECONDS)
+                await self._farewell(self._reader)
                 raise self._ending
             self._reader.result()
         finally:
@@ -106,6 +107,19 @@ class StreamSession:
         if self._reader is not None and not self._reader.done():
             self._end_with(shutting_down())
 
+    async def _farewell(self, reader: "asyncio.Task[None]") -> None:
+        """Wait until the client has stopped sending, as the summary tells it to.
+
+        If the status came while it sends, its library might show an error of its own making in the
+        status's place (grpc.aio: INTERNAL).
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FAREWELL_SECONDS):
+                before = -1
+                while not reader.done() and self._let_go > before:
+                    before = self._let_go
+                    await asyncio.wait({reader}, timeout=_QUIET_SECONDS)
+
     def _end_with(self, refused: CallRefused) -> None:
         self._ending = self._ending or refused
         self._changed.set()
@@ -114,6 +128,7 @@ class StreamSession:
         """Take in what the client sends; once the end is decided, what still comes is let go."""
         while (request := await self._next_request()) is not None:
             if self._ending is not None:
+                self._let_go += 1
                 continue
             try:
                 match request.WhichOneof("message"):

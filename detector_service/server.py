@@ -28,6 +28,7 @@ _log = structlog.get_logger()
 
 _SERVICE: Final = detector_pb2.DESCRIPTOR.services_by_name["DetectorService"].full_name
 _REFLECTED: Final = (_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+_WATCHERS_SECONDS: Final = 0.5  # for whoever watches health to read that it is over
 _LAG_INTERVAL: Final = 0.05  # seconds between two looks at the event loop's lateness
 
 
@@ -130,7 +131,8 @@ class DetectorServer:
             async with asyncio.timeout(self._settings.drain_timeout):
                 await self._servicer.drain()
         if self._server is not None:
-            await self._server.stop(0)
+            # Not at once: with no time to spare gRPC tells even idle clients of an internal error.
+            await self._server.stop(_WATCHERS_SECONDS)
         if self._lag_watch is not None:
             self._lag_watch.cancel()
         if self._workers is not None:

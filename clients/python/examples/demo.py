@@ -22,6 +22,7 @@ from crowd_detector import DetectorClient
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 READY_SECONDS: Final = 60
+FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 FACE, BODY = (80, 220, 255), (90, 200, 80)  # blue, green, red
 
 
@@ -63,15 +64,16 @@ async def look_at(photo: bytes, address: str) -> pb.FrameResult:
     async def frames() -> AsyncIterator[pb.Frame]:
         yield pb.Frame(frame_id="photo", camera="demo", encoded=photo)
 
+    results = []
     async with DetectorClient(address) as client:
         await client.wait_until_ready(READY_SECONDS)
         async for response in client.stream(frames()):
             match response.WhichOneof("message"):
                 case "result":
-                    return response.result
+                    results.append(response.result)
                 case "error":
                     raise SystemExit(f"demo: {response.error.message}")
-    raise SystemExit("demo: the service closed the stream without an answer")
+    return results[0]
 
 
 def describe(result: pb.FrameResult) -> str:
@@ -106,9 +108,13 @@ def draw(photo: Path, result: pb.FrameResult, out: Path) -> None:
             box = found.box
             corner, opposite = (round(box.x1), round(box.y1)), (round(box.x2), round(box.y2))
             cv2.rectangle(image, corner, opposite, colour, 2, cv2.LINE_AA)
-            label, at = f"{name} {found.confidence:.2f}", (corner[0] + 3, max(corner[1] + 16, 16))
-            cv2.putText(image, label, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 3, cv2.LINE_AA)
-            cv2.putText(image, label, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1, cv2.LINE_AA)
+            label = f"{name} {found.confidence:.2f}"
+            (width, height), _ = cv2.getTextSize(label, FONT, 0.45, 1)
+            left, bottom = corner[0], max(corner[1], height + 6)
+            cv2.rectangle(
+                image, (left, bottom - height - 6), (left + width + 4, bottom), colour, cv2.FILLED
+            )
+            cv2.putText(image, label, (left + 2, bottom - 4), FONT, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
     if not cv2.imwrite(str(out), image):
         raise SystemExit(f"demo: {out} cannot be written")
 

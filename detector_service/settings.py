@@ -181,15 +181,15 @@ def _complaint(item: dict[str, Any]) -> str:
 def _shown(name: str, value: object) -> str:
     """Return a value as it may be shown: of a URL neither a password nor what may be one."""
     text = str(value)
-    if name not in _URLS or re.fullmatch(r"\w+(\+\w+)?://[^@?]*", text):
+    if name not in _URLS or re.fullmatch(r"\w+(\+\w+)?://[^@?#]*", text):
         return text
     try:
         parts = urlsplit(text)
         user, at, host = parts.netloc.rpartition("@")
     except ValueError:
         return "***"
-    if not parts.netloc:
-        return "***"
+    if not parts.netloc or "@" in parts.path + parts.query + parts.fragment:
+        return "***"  # a password that should have been escaped
     netloc = f"{user.partition(':')[0]}:***@{host}" if at else host
     return urlunsplit(parts._replace(netloc=netloc, query="***" if parts.query else ""))
 

@@ -165,7 +165,13 @@ def test_passwords_are_not_shown() -> None:
         with pytest.raises(ConfigurationError) as error:
             load_settings(**{name: value})
         assert "hunter2" not in str(error.value)
-    assert "hunter2" not in load_settings(redis_url="redis://u:hunter2@[bad").described()
+    for value in (
+        "redis://u:hunter2@[bad",
+        "redis://:p#hunter2@host/0",
+        "redis://u:pa/hunter2@host",
+        "redis://u:pa?hunter2@h",
+    ):
+        assert "hunter2" not in load_settings(redis_url=value).described()
 
 
 @given(

@@ -78,7 +78,7 @@ class Engine(Protocol):
         ...
 
     def request(self) -> Request:
-        """Return a request of its own to a worker thread."""
+        """Return a request of its own for a worker thread."""
         ...
 
     def prepare(self, height: int, width: int) -> None:

@@ -87,6 +87,7 @@ class OpenVINOEngine:
         self._compiling: Size | None = None
         self._images = 0
         self._seen: Counter[Size] = Counter()
+        self._failed: set[Size] = set()
         self._own: dict[Size, Any] = {}
         self._last_seen: dict[Size, int] = {}
 
@@ -123,6 +124,8 @@ class OpenVINOEngine:
             self._own.clear()
 
     def _deserves_its_own(self, size: Size) -> bool:
+        if size in self._failed:
+            return False
         self._seen[size] += 1
         if self._seen[size] < _COMPILE_AFTER:
             if len(self._seen) > 100:  # noqa: PLR2004 - more than any model has sizes
@@ -136,12 +139,14 @@ class OpenVINOEngine:
 
     def _keep(self, size: Size, model: Any) -> None:
         with self._lock:
+            del self._seen[size]
             if len(self._own) >= _KEPT_SIZES:
-                oldest = min(self._own, key=lambda kept: self._last_seen[kept])
-                del self._own[oldest], self._last_seen[oldest]
+                unused = self._longest_unused()
+                if unused is None:
+                    return  # the one that was to make room came back meanwhile
+                del self._own[unused], self._last_seen[unused]
             self._own[size] = model
             self._last_seen[size] = self._images
-            del self._seen[size]
 
     def _compile_in_background(self, size: Size) -> None:
         try:
@@ -150,6 +155,8 @@ class OpenVINOEngine:
         except RuntimeError:
             # The size goes on being served by the model for any size.
             _log.warning("model.compile_failed", height=size[0], width=size[1], exc_info=True)
+            with self._lock:
+                self._failed.add(size)
         finally:
             with self._lock:
                 self._compiling = None

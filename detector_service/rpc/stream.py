@@ -67,6 +67,7 @@ class StreamSession:
         self._changed: Final = asyncio.Event()
         self._writing: Final = asyncio.Lock()
         self._ending: CallRefused | None = None
+        self._stuck: CallRefused | None = None
         self._reader: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -229,18 +230,21 @@ class StreamSession:
 
     async def _send(self, response: pb.StreamDetectionsResponse) -> None:
         async with self._writing:
+            if self._stuck is not None:
+                raise self._stuck  # an earlier write is still pending, and gRPC takes one at a time
             response.drops.extend(_counts(self._untold_drops))
             self._untold_drops.clear()
             try:
                 async with asyncio.timeout(self._settings.stream_write_timeout):
                     await self._context.write(response)
             except TimeoutError as error:
-                raise CallRefused(
+                self._stuck = CallRefused(
                     grpc.StatusCode.RESOURCE_EXHAUSTED,
                     pb.ERROR_REASON_CLIENT_NOT_READING,
                     f"no answer could be sent for {self._settings.stream_write_timeout:g} s, because the "
                     "client does not read; read the answers while sending frames",
-                ) from error
+                )
+                raise self._stuck from error
 
     def _summed_up(self) -> pb.StreamSummary:
         self._summary.drops.extend(_counts(self._dropped))

@@ -15,8 +15,10 @@ class RateLimiter:
         Args:
             frames_per_second: 0 means no limit.
         """
-        self._interval = 1 / frames_per_second if frames_per_second else 0.0
-        self._due = float("-inf")
+        self._interval = 0.0
+        self._slot = float("-inf")  # the even time of the last frame let through
+        self._last = float("-inf")  # when it really came
+        self.change(frames_per_second)
 
     def change(self, frames_per_second: float) -> None:
         """Change the rate; what was let through before still counts.
@@ -24,9 +26,8 @@ class RateLimiter:
         Args:
             frames_per_second: 0 means no limit.
         """
-        interval = 1 / frames_per_second if frames_per_second else 0.0
-        self._due += interval - self._interval
-        self._interval = interval
+        self._interval = 1 / frames_per_second if frames_per_second else 0.0
+        self._slot = min(self._slot, self._last + self._interval / 2)
 
     def admit(self, now: float) -> bool:
         """Return whether a frame that comes now is let through.
@@ -34,7 +35,8 @@ class RateLimiter:
         Args:
             now: seconds, by a clock that never goes back.
         """
-        if now < self._due - self._interval / 2:
+        if now < self._slot + self._interval / 2:
             return False
-        self._due = max(self._due, now) + self._interval
+        self._slot = max(self._slot + self._interval, now)
+        self._last = now
         return True

@@ -85,7 +85,7 @@ class Workers(Generic[Job, Answer]):
     def join(
         self, deliver: Callable[[int, Answer], None], *, capacity: int, max_in_flight: int
     ) -> Seat[Job, Answer]:
-        """Return a caller a seat.
+        """Return a seat for a caller.
 
         Args:
             deliver: called on the event loop with each answer: the job's number among those of this

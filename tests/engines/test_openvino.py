@@ -129,6 +129,26 @@ def test_a_size_that_is_no_longer_used_makes_room(
     engine.close()
 
 
+def test_a_size_that_cannot_be_compiled_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on being served by the model for any size, and the log says why once."""
+    engine = OpenVINOEngine(embedded_model(), options(tmp_path))
+    tried = []
+
+    def failing(size: tuple[int, int], _cached: dict[str, object]) -> None:
+        tried.append(size)
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(engine, "_compile", failing)
+    request = engine.request()
+    for _ in range(20):
+        request.infer(request.buffer(64, 64))
+        engine._compiler.submit(int).result()
+    assert tried == [(64, 64)]
+    engine.close()
+
+
 def test_what_clients_make_it_compile_is_not_put_on_the_disk(tmp_path: Path) -> None:
     """Or they could fill it."""
     engine = OpenVINOEngine(embedded_model(), options(tmp_path))

@@ -469,18 +469,22 @@ async def test_configurations_alone_from_a_client_that_does_not_read_are_bounded
         options = [("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0)]
         async with connected(running.address, options) as stub:
             call = await opened(stub)
-            names = asyncio.Event()
+            enough = asyncio.Event()
 
             async def flood() -> None:
-                while not names.is_set():
+                while not enough.is_set():
                     await call.write(Request(config=pb.StreamConfig(camera="c" * 256)))
 
             flooding = asyncio.create_task(flood())
             await until(lambda: running.server.stats.active_streams == 1)
             await until(lambda: running.server.stats.active_streams == 0)
-            names.set()
-            call.cancel()
+            enough.set()
             await asyncio.wait({flooding})
+            with pytest.raises(grpc.aio.AioRpcError) as ended:
+                async for response in responses(call):
+                    assert response.HasField("configured")
+    assert ended.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert details_of(ended.value).reason == "CLIENT_NOT_READING"
 
 
 async def test_decoding_and_inference_never_run_on_the_event_loop(

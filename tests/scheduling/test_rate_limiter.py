@@ -57,3 +57,25 @@ def test_changing_the_rate_is_no_way_around_it() -> None:
         assert not limiter.admit(step / 1000)
     limiter.change(100)
     assert limiter.admit(0.2)
+
+
+def test_a_higher_rate_applies_at_once() -> None:
+    """A frame that came early under a slow rate does not hold up the next under a quick one."""
+    limiter = RateLimiter(0.1)
+    assert limiter.admit(0.0)
+    assert limiter.admit(5.0)
+    limiter.change(30)
+    assert limiter.admit(5.04)
+
+
+@given(
+    rates=st.lists(st.one_of(st.just(0.0), st.floats(1e-30, 1.0)), min_size=1, max_size=200),
+    limit=st.floats(0.5, 2.0),
+)
+def test_no_sequence_of_rates_gets_past_the_limit(rates: list[float], limit: float) -> None:
+    """However small the rates in between, a limit that always applies holds over the whole."""
+    limiter, admitted = RateLimiter(limit), 0
+    for step, rate in enumerate(rates):
+        limiter.change(min(rate, limit) if rate else limit)
+        admitted += limiter.admit(step / 100)
+    assert admitted <= len(rates) / 100 * limit + 2

@@ -99,7 +99,9 @@ class OpenVINOEngine:
         """Compile for this size now, unless that is done or the model has one size only."""
         size = (height, width)
         if not self._fixed and size not in self._own:
-            self._keep(size, self._compile(size, self._cached))
+            model = self._compile(size, self._cached)
+            with self._lock:
+                self._keep(size, model)
 
     def model_for(self, size: Size) -> Any:
         """Return the compiled model that serves this size best just now."""
@@ -131,27 +133,29 @@ class OpenVINOEngine:
             if len(self._seen) > 100:  # noqa: PLR2004 - more than any model has sizes
                 self._seen.clear()
             return False
-        return len(self._own) < _KEPT_SIZES or self._longest_unused() is not None
+        return self._has_room()
 
-    def _longest_unused(self) -> Size | None:
-        size = min(self._own, key=lambda kept: self._last_seen[kept])
-        return size if self._images - self._last_seen[size] > _UNUSED_AFTER else None
+    def _has_room(self) -> bool:
+        """Return whether a size can be kept without giving up one that is in use."""
+        if len(self._own) < _KEPT_SIZES:
+            return True
+        return self._images - min(self._last_seen.values()) > _UNUSED_AFTER
 
     def _keep(self, size: Size, model: Any) -> None:
-        with self._lock:
-            del self._seen[size]
-            if len(self._own) >= _KEPT_SIZES:
-                unused = self._longest_unused()
-                if unused is None:
-                    return  # the one that was to make room came back meanwhile
-                del self._own[unused], self._last_seen[unused]
-            self._own[size] = model
-            self._last_seen[size] = self._images
+        if len(self._own) >= _KEPT_SIZES:
+            longest_unused = min(self._own, key=lambda kept: self._last_seen[kept])
+            del self._own[longest_unused], self._last_seen[longest_unused]
+        self._own[size] = model
+        self._last_seen[size] = self._images
 
     def _compile_in_background(self, size: Size) -> None:
         try:
             # Not cached on disk: clients choose sizes, and must not fill the disk with them.
-            self._keep(size, self._compile(size, {}))
+            model = self._compile(size, {})
+            with self._lock:
+                del self._seen[size]
+                if self._has_room():  # the one to make room may have come back meanwhile
+                    self._keep(size, model)
         except RuntimeError:
             # The size goes on being served by the model for any size.
             _log.warning("model.compile_failed", height=size[0], width=size[1], exc_info=True)

@@ -102,8 +102,8 @@ class _Thread:
             if self._stop:
                 return
             image = self._pipeline.decode(self._frames[number % len(self._frames)])
-            findings = self._pipeline.find(image, self._confidence)
-            self.found += len(findings.faces) + len(findings.bodies)
+            found, _ = self._pipeline.find(image, self._confidence)
+            self.found += len(found.faces) + len(found.bodies)
             self.done += 1
 
 

@@ -6,27 +6,10 @@ from typing import Final
 from crowd.detector.v1 import detector_pb2 as pb
 
 from detector_service.crowd.analysis import CrowdFigures, analyse
-from detector_service.detection.detector import Boxes, Detector
+from detector_service.detection.detector import Detections, Detector
 from detector_service.errors import FrameRefused
 from detector_service.frames import encoded, raw
 from detector_service.frames.pixels import Image
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """What was found in one frame.
-
-    Attributes:
-        faces: boxes of faces.
-        bodies: boxes of people.
-        crowd: the frame's figures.
-        inference_seconds: what the resize and the models took.
-    """
-
-    faces: Boxes
-    bodies: Boxes
-    crowd: CrowdFigures
-    inference_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +55,7 @@ class Pipeline:
             return encoded.decode(data, max_pixels=self._limits.max_pixels)
         return raw.from_raw(frame.raw, data, max_pixels=self._limits.max_pixels)
 
-    def find(self, image: Image, confidence_threshold: float) -> Findings:
+    def find(self, image: Image, confidence_threshold: float) -> tuple[Detections, CrowdFigures]:
         """Find faces and bodies, and say how crowded the frame is.
 
         Args:
@@ -81,9 +64,4 @@ class Pipeline:
         """
         found = self._worker.detect(image, confidence_threshold)
         height, width = image.shape[:2]
-        return Findings(
-            found.faces,
-            found.bodies,
-            analyse(found.faces, found.bodies, width, height),
-            found.inference_seconds,
-        )
+        return found, analyse(found.faces, found.bodies, width, height)

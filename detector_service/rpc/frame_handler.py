@@ -87,12 +87,11 @@ class FrameHandler:
         decoded = time.perf_counter()
         if abandoned():
             return pb.FrameError(frame=about)
-        findings = self._pipeline.find(image, settings.confidence_threshold)
-        crowd = findings.crowd
+        found, crowd = self._pipeline.find(image, settings.confidence_threshold)
         result = pb.FrameResult(
             frame=about,
-            faces=_detections(findings.faces),
-            bodies=_detections(findings.bodies),
+            faces=_detections(found.faces),
+            bodies=_detections(found.bodies),
             crowd=pb.CrowdAnalysis(
                 face_count=crowd.face_count,
                 body_count=crowd.body_count,
@@ -107,8 +106,8 @@ class FrameHandler:
         times = result.stage_times
         times.queued.CopyFrom(duration(started - job.arrived))
         times.decode.CopyFrom(duration(decoded - started))
-        times.inference.CopyFrom(duration(findings.inference_seconds))
-        times.post_processing.CopyFrom(duration(finished - decoded - findings.inference_seconds))
+        times.inference.CopyFrom(duration(found.inference_seconds))
+        times.post_processing.CopyFrom(duration(finished - decoded - found.inference_seconds))
         result.processing_time.CopyFrom(duration(finished - job.arrived))
         return result
 

@@ -7,11 +7,17 @@ T = TypeVar("T")
 
 
 class Caller(Generic[T]):
-    """What one stream or call has waiting and in work; made by `FairQueue.join`, changed only by it."""
+    """What one stream or call has waiting and in work; changed only by its `FairQueue`."""
 
     __slots__ = ("capacity", "in_flight", "left", "listed", "max_in_flight", "waiting")
 
-    def __init__(self, capacity: int, max_in_flight: int) -> None:
+    def __init__(self, *, capacity: int, max_in_flight: int) -> None:
+        """Make a caller.
+
+        Args:
+            capacity: frames of it that may wait, at least 1.
+            max_in_flight: frames of it that may be taken and not yet released, at least 1.
+        """
         self.capacity = capacity
         self.max_in_flight: Final = max_in_flight
         self.waiting: deque[T] = deque()
@@ -40,15 +46,6 @@ class FairQueue(Generic[T]):
     def __len__(self) -> int:
         """How many frames are waiting."""
         return self._size
-
-    def join(self, *, capacity: int, max_in_flight: int) -> Caller[T]:
-        """Admit a caller.
-
-        Args:
-            capacity: frames of it that may wait, at least 1.
-            max_in_flight: frames of it that may be taken and not yet released, at least 1.
-        """
-        return Caller(capacity, max_in_flight)
 
     def push(self, caller: Caller[T], item: T) -> T | None:
         """Add a frame; return the frame that had to make room for it, if any."""

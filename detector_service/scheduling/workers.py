@@ -93,7 +93,7 @@ class Workers(Generic[Job, Answer]):
             capacity: jobs that may wait; the oldest makes room.
             max_in_flight: jobs that may be in work or answered and not yet released.
         """
-        return Seat(self._queue.join(capacity=capacity, max_in_flight=max_in_flight), deliver)
+        return Seat(Caller(capacity=capacity, max_in_flight=max_in_flight), deliver)
 
     def put(self, seat: Seat[Job, Answer], job: Job) -> Job | None:
         """Add a job; return the one that had to make room for it, if any."""

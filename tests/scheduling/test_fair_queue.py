@@ -10,7 +10,7 @@ from detector_service.scheduling.fair_queue import Caller, FairQueue
 def test_frames_of_one_caller_leave_in_their_order() -> None:
     """First come, first taken."""
     queue = FairQueue[int]()
-    caller = queue.join(capacity=3, max_in_flight=9)
+    caller = Caller[int](capacity=3, max_in_flight=9)
     for number in range(3):
         assert queue.push(caller, number) is None
     assert [taken[1] for taken in iter(queue.take, None)] == [0, 1, 2]
@@ -19,7 +19,7 @@ def test_frames_of_one_caller_leave_in_their_order() -> None:
 def test_the_oldest_makes_room_for_the_newest() -> None:
     """Who watches live wants what is, not what was."""
     queue = FairQueue[int]()
-    caller = queue.join(capacity=2, max_in_flight=9)
+    caller = Caller[int](capacity=2, max_in_flight=9)
     assert [queue.push(caller, number) for number in range(5)] == [None, None, 0, 1, 2]
     assert len(queue) == 2
     assert [taken[1] for taken in iter(queue.take, None)] == [3, 4]
@@ -28,7 +28,7 @@ def test_the_oldest_makes_room_for_the_newest() -> None:
 def test_a_flood_takes_nothing_from_the_others() -> None:
     """A caller with many frames gets one turn, as does each with one."""
     queue = FairQueue[str]()
-    flood, first, second = (queue.join(capacity=50, max_in_flight=50) for _ in range(3))
+    flood, first, second = (Caller[str](capacity=50, max_in_flight=50) for _ in range(3))
     for number in range(50):
         queue.push(flood, f"flood {number}")
     queue.push(first, "first")
@@ -40,7 +40,7 @@ def test_a_flood_takes_nothing_from_the_others() -> None:
 def test_a_caller_with_enough_in_work_waits_and_others_do_not() -> None:
     """A client that does not read its answers holds up nobody but itself."""
     queue = FairQueue[str]()
-    slow, quick = queue.join(capacity=9, max_in_flight=1), queue.join(capacity=9, max_in_flight=1)
+    slow, quick = Caller[str](capacity=9, max_in_flight=1), Caller[str](capacity=9, max_in_flight=1)
     for caller, name in ((slow, "slow"), (slow, "slow again"), (quick, "quick")):
         queue.push(caller, name)
     assert [queue.take(), queue.take(), queue.take()] == [(slow, "slow"), (quick, "quick"), None]
@@ -51,7 +51,7 @@ def test_a_caller_with_enough_in_work_waits_and_others_do_not() -> None:
 def test_what_a_caller_leaves_behind_is_forgotten() -> None:
     """Work for a caller that is gone is not done, and what it still sends is not kept."""
     queue = FairQueue[int]()
-    caller = queue.join(capacity=3, max_in_flight=3)
+    caller = Caller[int](capacity=3, max_in_flight=3)
     queue.push(caller, 1)
     queue.push(caller, 2)
     queue.leave(caller)
@@ -64,7 +64,7 @@ def test_what_a_caller_leaves_behind_is_forgotten() -> None:
 def test_a_smaller_buffer_lets_the_oldest_go() -> None:
     """Resizing gives what no longer fits."""
     queue = FairQueue[int]()
-    caller = queue.join(capacity=4, max_in_flight=4)
+    caller = Caller[int](capacity=4, max_in_flight=4)
     for number in range(4):
         queue.push(caller, number)
     assert queue.resize(caller, 1) == [0, 1, 2]
@@ -86,7 +86,7 @@ class Queueing(RuleBasedStateMachine):
     @rule(target=callers, capacity=st.integers(1, 3), most=st.integers(1, 3))
     def join(self, capacity: int, most: int) -> Caller[tuple[int, int]]:
         """A caller comes."""
-        caller = self.queue.join(capacity=capacity, max_in_flight=most)
+        caller = Caller[tuple[int, int]](capacity=capacity, max_in_flight=most)
         self.expected[caller], self.in_flight[caller] = [], 0
         return caller
 
@@ -146,7 +146,7 @@ TestQueueing.settings = settings(max_examples=60, stateful_step_count=40, deadli
 def test_turns_differ_by_at_most_one(sizes: list[int]) -> None:
     """While all have frames waiting, no caller is ever more than one frame ahead of another."""
     queue = FairQueue[int]()
-    callers = [queue.join(capacity=20, max_in_flight=20) for _ in sizes]
+    callers = [Caller[int](capacity=20, max_in_flight=20) for _ in sizes]
     for caller, size in zip(callers, sizes, strict=True):
         for number in range(size):
             queue.push(caller, number)

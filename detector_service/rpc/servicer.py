@@ -45,7 +45,7 @@ def _ends_with_status(
                     await refused.end(context)
             except TimeoutError:
                 # The status waits behind an answer that the client does not read. grpc.aio cannot
-                # cancel a call, but it drops, and thereby cancels, one whose handler was cancelled.
+                # cancel a call; gRPC keeps the status until the client reads, or its connection ends.
                 raise asyncio.CancelledError from None
             except grpc.aio.InternalError:
                 # The client has left before its status could be sent.

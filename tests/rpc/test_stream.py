@@ -356,7 +356,7 @@ async def test_a_deadline_ends_a_stream(service: Running, photo: bytes) -> None:
 async def test_a_client_that_does_not_read_harms_nobody_else(photo: bytes) -> None:
     """Its frames are dropped for that reason, others are served, and in the end its call is ended."""
     many = pb.DetectionSettings(confidence_threshold=0.0)
-    async with serving(stream_write_timeout=1.0, workers=2) as running:
+    async with serving(stream_write_timeout=3.0, workers=2) as running:
         options = [("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0)]
         async with (
             connected(running.address, options) as deaf_stub,
@@ -367,13 +367,13 @@ async def test_a_client_that_does_not_read_harms_nobody_else(photo: bytes) -> No
             enough = asyncio.Event()
             feeding = asyncio.create_task(_feed(deaf, photo, enough))
             await until(lambda: running.server.stats.drops[pb.DROP_REASON_CLIENT_SLOW])
+            enough.set()  # while it is still being read: later a write might wait for ever
+            await feeding
             call = await opened(stub)
             await call.write(frame("other", photo))
             answer, _ = await rest(call)
             assert answer.result.frame.frame_id == "other"
             await until(lambda: running.server.stats.active_streams == 0)
-            enough.set()
-            await feeding
             with pytest.raises(grpc.aio.AioRpcError) as ended:
                 async for _ in responses(deaf):
                     pass

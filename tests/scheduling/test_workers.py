@@ -131,13 +131,10 @@ async def test_unreleased_answers_hold_up_their_own_caller_only() -> None:
 
 async def test_closing_twice_is_closing() -> None:
     """Threads end, and a second call finds nothing to do."""
+    before = set(threading.enumerate())
     workers = Workers(3, Gate)
-    before = {thread.name for thread in threading.enumerate()}
-    assert {"worker-0", "worker-1", "worker-2"} <= before
+    own = set(threading.enumerate()) - before
+    assert {thread.name for thread in own} == {"worker-0", "worker-1", "worker-2"}
     await workers.close()
     await workers.close()
-    assert not {thread.name for thread in threading.enumerate()} & {
-        "worker-0",
-        "worker-1",
-        "worker-2",
-    }
+    assert not own & set(threading.enumerate())

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 import grpc
 import psutil
 from crowd.detector.v1 import detector_pb2 as pb
-from crowd_detector import DetectorClient
+from crowd_detector import AsyncDetectorClient
 
 from benchmarks import frames
 from benchmarks.contender import Figures, obey
@@ -72,14 +72,15 @@ class LoadClient:
         return asyncio.run(self._soak(total, in_flight, samples))
 
     async def _wait(self) -> Figures:
-        async with DetectorClient(self._address) as client:
-            info = await client.wait_until_ready(_READY_SECONDS)
-        return {"precision": info.face_model.precision, "embedded": info.face_model.embedded}
+        async with AsyncDetectorClient(self._address) as client:
+            await client.wait_until_ready(_READY_SECONDS)
+            face = (await client.models()).face
+        return {"precision": face.precision, "embedded": face.embedded}
 
     async def _measure(
         self, streams: int, in_flight: int, rate: float, warm_up: float, seconds: float
     ) -> Figures:
-        async with self._channel() as channel, DetectorClient(self._address) as asking:
+        async with self._channel() as channel, AsyncDetectorClient(self._address) as asking:
             # Each stream begins elsewhere, so that no two show the same frame at once.
             calls = [
                 _Stream(channel, self._requests, number * len(self._requests) // streams)
@@ -113,14 +114,14 @@ class LoadClient:
             "detections_per_frame": sum(call.found for call in calls)
             / sum(call.answered for call in calls),
             "rss_mib": self._service.memory_info().rss / _MIB,
-            "event_loop_lag_p99_last_minute_ms": lag.ToMicroseconds() / 1000,
+            "event_loop_lag_p99_last_minute_ms": 1000 * lag,
         }
 
     async def _soak(self, total: int, in_flight: int, samples: int) -> Figures:
         resident: list[float] = []
         due = [total * number // samples for number in range(1, samples + 1)]
         began = time.perf_counter()
-        async with self._channel() as channel, DetectorClient(self._address) as asking:
+        async with self._channel() as channel, AsyncDetectorClient(self._address) as asking:
             call = _Stream(channel, self._requests, 0)
 
             def look(answered: int) -> None:
@@ -137,7 +138,7 @@ class LoadClient:
             "drops": call.dropped,
             "rss_mib": resident,
             "peak_rss_mib": _peak_mib(self._service.pid),
-            "event_loop_lag_p99_ms": stats.event_loop_lag_p99.ToMicroseconds() / 1000,
+            "event_loop_lag_p99_ms": 1000 * stats.event_loop_lag_p99,
         }
 
     def _channel(self) -> _Channel:

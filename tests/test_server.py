@@ -11,7 +11,7 @@ import pytest
 import trustme
 from crowd.detector.v1 import detector_pb2 as pb
 from crowd.detector.v1 import detector_pb2_grpc
-from crowd_detector import DetectorClient
+from crowd_detector import AsyncDetectorClient, Result, UnavailableError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -137,26 +137,26 @@ async def _sessions(running: Running) -> AsyncIterator[StreamSession]:
 async def test_saturating_clients_learn_why_their_streams_end(photo: bytes) -> None:
     """Twenty clients that send all they can see SHUTTING_DOWN in a drain, with all that was accepted."""
 
-    async def frames() -> AsyncIterator[pb.Frame]:
+    async def frames() -> AsyncIterator[bytes]:
         while True:
-            yield pb.Frame(encoded=photo)
+            yield photo
 
-    async def one(client: DetectorClient) -> tuple[grpc.aio.AioRpcError, pb.StreamSummary]:
-        summary = pb.StreamSummary()
-        with pytest.raises(grpc.aio.AioRpcError) as ended:
-            async for response in client.stream(frames()):
-                summary = response.summary
-        return ended.value, summary
+    async def one(client: AsyncDetectorClient) -> tuple[UnavailableError, int]:
+        stream = client.stream(frames(), when_full="newest", reconnect_timeout=0)
+        with pytest.raises(UnavailableError) as ended:
+            async for result in stream:
+                assert isinstance(result, Result)
+        return ended.value, stream.summary.results
 
-    async with serving() as running, DetectorClient(running.address) as client:
+    async with serving() as running, AsyncDetectorClient(running.address) as client:
         clients = [asyncio.create_task(one(client)) for _ in range(20)]
         await until(lambda: running.server.stats.processed >= 40)
         await running.server.drain()
         outcomes = await asyncio.gather(*clients)
-    assert {details_of(error).reason for error, _ in outcomes} == {"SHUTTING_DOWN"}
-    for _, summary in outcomes:
-        dropped = sum(drop.count for drop in summary.drops)
-        assert summary.frames_received == summary.results + dropped > 0
+        stats = running.server.stats
+    assert {error.reason for error, _ in outcomes} == {"SHUTTING_DOWN"}
+    assert sum(results for _, results in outcomes) == stats.processed
+    assert stats.received == stats.processed + stats.drops.total()
 
 
 async def test_a_drain_does_not_wait_for_ever(

@@ -1,70 +1,160 @@
-"""The Python client against a real service."""
+"""The client for callers without an event loop, against a service in a process of its own."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
 
-import grpc
 import pytest
-from crowd.detector.v1 import detector_pb2 as pb
-from crowd_detector import DetectorClient
+from crowd_detector import (
+    DetectorClient,
+    DetectorError,
+    Frame,
+    FrameError,
+    Result,
+    UnavailableError,
+)
 
-from tests.servers import serving
-
-
-async def frames(photo: bytes, count: int) -> AsyncIterator[pb.Frame]:
-    """Return a few frames of one camera."""
-    for number in range(count):
-        yield pb.Frame(frame_id=str(number), encoded=photo)
-
-
-async def test_one_image(photo: bytes) -> None:
-    """An image in, a result out; settings of one's own apply."""
-    async with serving() as running, DetectorClient(running.address) as client:
-        result = await client.detect(photo)
-        nobody = await client.detect(photo, settings=pb.DetectionSettings(confidence_threshold=1.0))
-    assert result.crowd.face_count == len(result.faces) >= 1
-    assert nobody.crowd.crowd_level == pb.CROWD_LEVEL_EMPTY
+from tests.clients.faults import proxied
+from tests.servers import service_process, serving, until
 
 
-async def test_a_stream(photo: bytes) -> None:
-    """Frames in, answers out in their order, a summary at the end."""
-    config = pb.StreamConfig(camera="door", buffer_frames=8)
-    async with serving() as running, DetectorClient(running.address) as client:
-        responses = [response async for response in client.stream(frames(photo, 5), config)]
-    assert responses[0].configured.camera == "door"
-    assert [response.result.frame.frame_id for response in responses[1:-1]] == [
-        "0",
-        "1",
-        "2",
-        "3",
-        "4",
-    ]
-    assert responses[-1].summary.results == 5
+@pytest.fixture
+async def address() -> AsyncIterator[str]:
+    async with serving(workers=2) as running:
+        yield running.address
 
 
-async def test_a_stream_that_is_left_early_is_ended(photo: bytes) -> None:
-    """Who stops reading leaves nothing behind at the service."""
-    from tests.servers import until
+async def test_it_does_what_the_other_does(address: str, photo: bytes) -> None:
+    """The same surface, without await."""
 
-    async with serving() as running, DetectorClient(running.address) as client:
-        responses = client.stream(frames(photo, 1000))
-        async for response in responses:
-            assert response.HasField("result")
-            break
-        await responses.aclose()  # type: ignore[attr-defined]  # it is an async generator
-        await until(lambda: running.server.stats.active_streams == 0)
+    def use() -> None:
+        with DetectorClient(address) as client:
+            client.wait_until_ready()
+            assert client.health()
+            found = client.detect(photo)
+            assert found.crowd.face_count >= 1
+            first, second = client.detect_batch([photo, b"bad"])
+            assert isinstance(first, Result)
+            assert isinstance(second, FrameError)
+            assert client.models().body.counted_classes == ("person",)
+            assert client.stats().total_frames_processed == 2
+            stream = client.stream(Frame(photo, frame_id=str(number)) for number in range(5))
+            assert [answer.frame_id for answer in stream] == ["0", "1", "2", "3", "4"]
+            assert stream.summary.results == 5
+
+    await asyncio.to_thread(use)
 
 
-async def test_waiting_until_the_service_is_ready() -> None:
-    """It is, once the models are loaded; until then the wait has an end."""
-    async with serving(load=False) as running, DetectorClient(running.address) as client:
-        with pytest.raises(TimeoutError):
-            await client.wait_until_ready(0.3)
-        await running.server.load()
-        assert (await client.wait_until_ready(10)).face_model.loaded
+async def test_no_thread_is_left(address: str, photo: bytes) -> None:
+    """Nor is one made before it is needed."""
+
+    def own() -> list[str]:
+        return [each.name for each in threading.enumerate() if "crowd-detector" in each.name]
+
+    def camera() -> Iterator[bytes]:
+        while True:
+            yield photo
+
+    def use() -> None:
+        client = DetectorClient(address)
+        client.close()
+        assert not own()
+        with DetectorClient(address) as client:
+            assert not own()
+            with client.stream(camera()) as stream:
+                next(stream)
+                assert sorted(own()) == ["crowd-detector", "crowd-detector-frames"]
+            unclosed = client.stream(camera())
+            next(unclosed)
+
+    await asyncio.to_thread(use)
+    await until(lambda: not own())
 
 
-async def test_a_refusal_is_raised() -> None:
-    """With the service's own words."""
-    async with serving() as running, DetectorClient(running.address) as client:
-        with pytest.raises(grpc.aio.AioRpcError, match="not a JPEG, PNG or WebP image"):
-            await client.detect(b"hello")
+async def test_several_threads_may_share_one(address: str, photo: bytes) -> None:
+    """Each gets its own answers."""
+
+    def use(client: DetectorClient, name: str) -> set[str]:
+        frames = [Frame(photo, camera=name) for _ in range(5)]
+        return {answer.camera for answer in client.stream(frames)}
+
+    with DetectorClient(address) as client:
+        names = ["a", "b", "c", "d"]
+        seen = await asyncio.gather(*(asyncio.to_thread(use, client, name) for name in names))
+    assert seen == [{name} for name in names]
+
+
+async def test_what_goes_wrong_is_raised_in_the_callers_thread(address: str, photo: bytes) -> None:
+    """A refusal, a source that breaks, a client that is closed."""
+
+    def camera() -> Iterator[bytes]:
+        yield photo
+        raise OSError("unplugged")
+
+    def use() -> None:
+        with DetectorClient(address) as client:
+            stream = client.stream(camera())
+            assert isinstance(next(stream), Result)
+            with pytest.raises(OSError, match="unplugged"):
+                next(stream)
+            with pytest.raises(StopIteration):
+                next(stream)
+        with pytest.raises(RuntimeError, match="closed"):
+            client.health()
+        client.close()
+        with DetectorClient("127.0.0.1:1") as nobody, pytest.raises(UnavailableError):
+            nobody.detect(photo)
+
+    await asyncio.to_thread(use)
+
+
+async def test_a_callback_cannot_wait_for_its_own_thread(address: str, photo: bytes) -> None:
+    """It would wait for ever; so it is told."""
+    told: list[Exception] = []
+
+    def lost(error: DetectorError, delay: float) -> None:
+        try:
+            client.health()
+        except RuntimeError as impossible:
+            told.append(impossible)
+
+    async with proxied(address) as proxy:
+        client = DetectorClient(proxy.address)
+
+        def use() -> None:
+            with client, client.stream([photo] * 30, on_reconnect=lost) as stream:
+                next(stream)
+                loop.call_soon_threadsafe(proxy.cut)
+                assert len(list(stream)) == 29
+
+        loop = asyncio.get_running_loop()
+        await asyncio.to_thread(use)
+    assert "wait for itself" in str(told[0])
+
+
+async def test_a_service_that_is_killed_and_started_again(photo: bytes) -> None:
+    """Its streams go on at the new one, and no frame is lost."""
+    frames = 200
+
+    def use(address: str) -> list[str]:
+        names = []
+        with DetectorClient(address) as client:
+            source = (Frame(photo, frame_id=str(number)) for number in range(frames))
+            with client.stream(source) as stream:
+                for answer in stream:
+                    names.append(answer.frame_id)
+                    if len(names) == 20:
+                        loop.call_soon_threadsafe(kill.set)
+        return names
+
+    loop, kill = asyncio.get_running_loop(), asyncio.Event()
+    async with service_process() as first:
+        await first.serves()
+        using = asyncio.create_task(asyncio.to_thread(use, first.address))
+        await kill.wait()
+        first.process.kill()
+        await first.process.wait()
+        async with service_process(GRPC_PORT=first.address.rpartition(":")[2]) as second:
+            assert await using == [str(number) for number in range(frames)]
+            second.process.terminate()
+            assert await second.ended() == 0

@@ -1,124 +1,246 @@
-"""An asyncio client, as thin as the contract allows."""
+"""The client for callers without an event loop."""
 
-import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Final, Self
 
-import grpc
-from crowd.detector.v1 import detector_pb2 as pb
-from crowd.detector.v1 import detector_pb2_grpc
+from crowd_detector._connection import Tls
+from crowd_detector._flow import WhenFull
+from crowd_detector._portal import Portal
+from crowd_detector._sources import Frames
+from crowd_detector.async_client import AsyncDetectorClient
+from crowd_detector.errors import DetectorError, FrameError
+from crowd_detector.frames import DetectionSettings, ImageSource
+from crowd_detector.results import Models, Result, Stats
+from crowd_detector.stream import Stream
 
-_UNLIMITED: Final = -1
-_RETRY_SECONDS: Final = 0.1
+__all__ = ["DetectorClient"]
 
 
 class DetectorClient:
-    """One connection to a detector; to be used in ``async with``.
+    """One connection to a detector; to be used in ``with``.
 
-    Every call raises ``grpc.aio.AioRpcError`` where the service refuses it or cannot be reached.
+    It is an `AsyncDetectorClient` with an event loop in a thread of its own, which ends with it; several
+    threads may share it. Every method raises a `DetectorError`, and nothing else, where the service refuses,
+    fails or cannot be reached.
+
+    Example:
+        >>> with DetectorClient(address) as client:
+        ...     result = client.detect("models/astronaut.jpg")
+        >>> result.crowd.face_count >= 1
+        True
     """
 
     def __init__(
         self,
         address: str = "localhost:50051",
         *,
-        credentials: grpc.ChannelCredentials | None = None,
         token: str = "",
+        tls: Tls | None = None,
+        timeout: float = 30.0,
     ) -> None:
-        """Make a client; the connection is opened by its first call.
+        """Make a client.
 
         Args:
-            address: host and port.
-            credentials: for TLS, as ``grpc.ssl_channel_credentials`` makes them; None for plain text.
+            address: ``host:port``.
             token: a bearer token, where the service asks for one.
-        """
-        options = [
-            ("grpc.max_receive_message_length", _UNLIMITED),
-            ("grpc.max_send_message_length", _UNLIMITED),
-        ]
-        if credentials is None:
-            self._channel = grpc.aio.insecure_channel(address, options)
-        else:
-            self._channel = grpc.aio.secure_channel(address, credentials, options)
-        self._metadata: Final = (("authorization", f"Bearer {token}"),) if token else ()
-        self._service: Final = detector_pb2_grpc.DetectorServiceStub(self._channel)
+            tls: how to speak TLS; None for plain text.
+            timeout: seconds that each call may take, unless it says otherwise; streams have their own.
 
-    async def __aenter__(self) -> Self:
+        Raises:
+            ValueError: the address, or a file that `tls` names, is not what it should be.
+            OSError: such a file cannot be read.
+        """
+        self._client: Final = AsyncDetectorClient(address, token=token, tls=tls, timeout=timeout)
+        self._portal: Final = Portal()
+
+    def __enter__(self) -> Self:
         return self
 
-    async def __aexit__(
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.close()
+        self.close()
 
-    async def close(self) -> None:
-        """Close the connection; calls under way end with CANCELLED."""
-        await self._channel.close()
+    def close(self) -> None:
+        """Close the connection, and end the thread; streams and calls under way end. May be called twice.
 
-    async def wait_until_ready(self, seconds: float) -> pb.GetModelInfoResponse:
+        Example:
+            >>> client = DetectorClient(address)
+            >>> client.health()
+            True
+            >>> client.close()
+        """
+        if self._portal.is_open:
+            self._portal.run(self._client.aclose())
+        self._portal.close()
+
+    def wait_until_ready(self, timeout: float = 60.0) -> None:
         """Wait until the service can be reached and has loaded its models.
 
-        Raises:
-            TimeoutError: that took longer.
-        """
-        async with asyncio.timeout(seconds):
-            while True:
-                try:
-                    return await self.model_info()
-                except grpc.aio.AioRpcError as error:
-                    if error.code() != grpc.StatusCode.UNAVAILABLE:
-                        raise
-                await asyncio.sleep(_RETRY_SECONDS)
+        Args:
+            timeout: seconds.
 
-    async def detect(
-        self, image: bytes, *, settings: pb.DetectionSettings | None = None
-    ) -> pb.FrameResult:
+        Raises:
+            AnswerTimeoutError: that took longer; the text says what was missing.
+
+        Example:
+            >>> with DetectorClient(address) as client:
+            ...     client.wait_until_ready()
+        """
+        self._portal.run(self._client.wait_until_ready(timeout))
+
+    def health(self) -> bool:
+        """Return whether the service says that it serves; it does not while it loads or goes down.
+
+        Example:
+            >>> with DetectorClient(address) as client:
+            ...     client.health()
+            True
+        """
+        return self._portal.run(self._client.health())
+
+    def detect(
+        self,
+        image: ImageSource,
+        *,
+        settings: DetectionSettings | None = None,
+        timeout: float | None = None,
+    ) -> Result:
         """Look at one image.
 
         Args:
-            image: a JPEG, PNG or WebP file.
-            settings: what shall differ from the service's own.
-        """
-        request = pb.DetectRequest(frame=pb.Frame(encoded=image, settings=settings))
-        return (await self._service.Detect(request, metadata=self._metadata)).result
+            image: the bytes of a JPEG, PNG or WebP file, its path, a `RawImage` or a `Frame`.
+            settings: what shall differ from the service's own; a `Frame`'s own come first.
+            timeout: seconds; None: the client's.
 
-    async def stream(
-        self, frames: AsyncIterable[pb.Frame], config: pb.StreamConfig | None = None
-    ) -> AsyncIterator[pb.StreamDetectionsResponse]:
-        """Send frames as they come, and give answers as they come.
+        Raises:
+            FrameError: the image cannot be looked at.
+            DetectorError: the service refuses, fails or cannot be reached.
+            OSError: the file cannot be read.
+
+        Example:
+            >>> with DetectorClient(address) as client:
+            ...     result = client.detect("models/astronaut.jpg")
+            >>> result.bodies[0].confidence > 0.5
+            True
+        """
+        return self._portal.run(self._client.detect(image, settings=settings, timeout=timeout))
+
+    def detect_batch(
+        self,
+        images: Iterable[ImageSource],
+        *,
+        settings: DetectionSettings | None = None,
+        timeout: float | None = None,
+    ) -> list[Result | FrameError]:
+        """Look at several images in one call; all are held in memory.
 
         Args:
-            frames: of one camera.
-            config: how to serve them.
+            images: as many as the service accepts in a call (32, unless its operator chose otherwise).
+            settings: what shall differ from the service's own; a `Frame`'s own come first.
+            timeout: seconds; None: the client's.
+
+        Returns:
+            What became of each, in their order.
+
+        Raises:
+            DetectorError: the service refuses, fails or cannot be reached.
+            OSError: a file cannot be read.
+
+        Example:
+            >>> with DetectorClient(address) as client:
+            ...     found, refused = client.detect_batch(["models/astronaut.jpg", b"no image"])
+            >>> found.crowd.level.value, refused.reason
+            ('medium', 'UNSUPPORTED_IMAGE')
         """
-        ended = False
+        return self._portal.run(
+            self._client.detect_batch(images, settings=settings, timeout=timeout)
+        )
 
-        async def requests() -> AsyncIterator[pb.StreamDetectionsRequest]:
-            if config is not None:
-                yield pb.StreamDetectionsRequest(config=config)
-            async for frame in frames:
-                if ended:
-                    return
-                yield pb.StreamDetectionsRequest(frame=frame)
+    def stream(
+        self,
+        frames: Frames,
+        *,
+        camera: str = "",
+        settings: DetectionSettings | None = None,
+        max_frame_rate: float = 0.0,
+        max_in_flight: int = 8,
+        when_full: WhenFull | str = WhenFull.WAIT,
+        answer_timeout: float = 30.0,
+        reconnect_timeout: float | None = 60.0,
+        on_reconnect: Callable[[DetectorError, float], None] | None = None,
+    ) -> Stream:
+        """Send a camera's frames as they come, and get their answers in the same order.
 
-        call = self._service.StreamDetections(requests(), metadata=self._metadata)
-        try:
-            async for response in call:
-                # After its summary the service takes no more frames, and grpc.aio would report one
-                # that cannot be sent in place of the reason for the end.
-                ended = response.HasField("summary")
-                yield response
-        finally:
-            call.cancel()
+        A connection that is lost is made again, with back-off and jitter, and told the settings again. A
+        service that cannot be reached at the very first is an error at once: if it may still be starting,
+        call `wait_until_ready` before.
 
-    async def model_info(self) -> pb.GetModelInfoResponse:
-        """Ask which models serve."""
-        return await self._service.GetModelInfo(pb.GetModelInfoRequest(), metadata=self._metadata)
+        Args:
+            frames: images in any form that `detect` takes, from an iterable, which may block and is read in
+                a thread of its own. What it raises is raised here, after the answers to the frames before.
+            camera: the name of frames that carry none.
+            settings: what shall differ from the service's own; a `Frame`'s own come first.
+            max_frame_rate: frames a second that are sent at most; 0: only the service's own limit. Frames
+                that the network brings too close together are dropped by the service, and counted.
+            max_in_flight: frames that may be on their way, or answered and not yet taken. Besides these, one
+                waits and one is in the hand of the source: no more are held.
+            when_full: what happens when as many are in flight. ``"wait"``: the source waits, every frame is
+                answered (unless it broke a frame rate), and after a lost connection those in flight are
+                sent again. ``"newest"``: the newest frame takes the place of the one that waits, and
+                those in flight at a loss are dropped.
+            answer_timeout: seconds without any answer, while frames are on their way, after which the
+                connection counts as lost.
+            reconnect_timeout: seconds after which a lost connection is given up; None: never.
+            on_reconnect: told of each lost connection: why, and after how many seconds it is tried again.
+                Called in the client's own thread, from which the client cannot be called.
 
-    async def stats(self) -> pb.GetStatsResponse:
-        """Ask what the service has done since it started."""
-        return await self._service.GetStats(pb.GetStatsRequest(), metadata=self._metadata)
+        Returns:
+            A stream to be iterated once; nothing is sent before.
+
+        Raises:
+            ValueError: an argument is not what it should be.
+
+        Example:
+            >>> photo = pathlib.Path("models/astronaut.jpg").read_bytes()
+            >>> frames = (Frame(photo, frame_id=str(number)) for number in range(3))
+            >>> with DetectorClient(address) as client:
+            ...     [result.frame_id for result in client.stream(frames, camera="door")]
+            ['0', '1', '2']
+        """
+        stream = self._client.stream(
+            frames,
+            camera=camera,
+            settings=settings,
+            max_frame_rate=max_frame_rate,
+            max_in_flight=max_in_flight,
+            when_full=when_full,
+            answer_timeout=answer_timeout,
+            reconnect_timeout=reconnect_timeout,
+            on_reconnect=on_reconnect,
+        )
+        return Stream(stream, self._portal)
+
+    def models(self) -> Models:
+        """Return which models serve.
+
+        Example:
+            >>> with DetectorClient(address) as client:
+            ...     client.models().body.counted_classes
+            ('person',)
+        """
+        return self._portal.run(self._client.models())
+
+    def stats(self) -> Stats:
+        """Return what the service has done since it started.
+
+        Example:
+            >>> with DetectorClient(address) as client:
+            ...     client.stats().uptime > 0
+            True
+        """
+        return self._portal.run(self._client.stats())

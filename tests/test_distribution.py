@@ -1,5 +1,6 @@
 """What is installed: the base stays light, the wheel carries what it needs."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -60,6 +61,26 @@ def test_the_wheel_carries_the_code_the_contract_and_the_model(tmp_path: Path) -
         "detector_service/embedded/crowd-n.onnx",
     } <= names
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/", "models/"))]
+
+
+def test_pip_install_brings_the_client(tmp_path: Path) -> None:
+    """`pip install .`, as the README says; here without fetching what it depends on."""
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "."],
+        cwd=ROOT,
+        env=os.environ
+        | {"PIP_TARGET": str(tmp_path), "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0"},
+        check=True,
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "import crowd_detector; print(crowd_detector.__file__)"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == str(tmp_path / "crowd_detector" / "__init__.py")
 
 
 def test_extras_and_scripts_have_the_fixed_names() -> None:

@@ -65,10 +65,8 @@ def describe(result: Result) -> str:
     """Say what was found, for people."""
     crowd, times = result.crowd, result.stage_times
     level = crowd.level.value.replace("_", " ")
-    lines = [
-        f"{crowd.total_people} people: {crowd.face_count} faces, {crowd.body_count} bodies; "
-        f"crowd level {level}, density {crowd.density_score:.2f}"
-    ]
+    counts = f"{crowd.total_people} people: {crowd.face_count} faces, {crowd.body_count} bodies"
+    lines = [f"{counts}; crowd level {level}, density {crowd.density_score:.2f}"]
     for kind, detections in (("face", result.faces), ("body", result.bodies)):
         lines += [
             f"  {kind} {found.confidence:.2f} from ({found.box.x1:.0f}, {found.box.y1:.0f}) "

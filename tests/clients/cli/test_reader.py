@@ -1,11 +1,15 @@
 """Videos as they are: uneven, lying on their side, cut off, silent, empty."""
 
+import gc
 import wave
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import pytest
+from av.video.reformatter import VideoReformatter
+from crowd_detector.cli.encoding import Encoder, to_image
+from crowd_detector.cli.encoding_names import Encoding
 from crowd_detector.cli.exit_codes import ExitCode
 from crowd_detector.cli.failures import Failure
 from crowd_detector.cli.reader import Picture, Reader, sampled
@@ -105,6 +109,23 @@ def test_the_length_is_known_for_the_progress_bar(tmp_path: Path) -> None:
     reader = open_video(make_video(tmp_path / "video.mp4", EVEN))
     assert reader.duration == pytest.approx(1.0, abs=0.1)
     assert not reader.live
+
+
+@pytest.mark.parametrize("matrix", [None, CLOCKWISE])
+def test_no_picture_is_kept(tmp_path: Path, matrix: tuple[int, ...] | None) -> None:
+    """Once it is used it is gone, without the garbage collector's help."""
+    path = make_video(tmp_path / "walk.mp4", range(0, 4000, 40), matrix=matrix)
+    gc.collect()
+    gc.disable()
+    try:
+        encode = Encoder(Encoding.RAW, "localhost:1")
+        for picture in open_video(path).pictures():
+            encode(picture.frame)
+            to_image(picture.frame, VideoReformatter())
+        kept = sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert kept < 10
 
 
 @given(st.lists(st.integers(1, 200), max_size=60), st.sampled_from([1, 5, 7.5, 24, 1000]))

@@ -15,10 +15,6 @@ _JPEG_QUALITY: Final = 90
 _RAW_LIMIT: Final = 32 * 1024 * 1024  # the service's own, by default
 _BT601: Final = frozenset({2, 5, 6})  # FFmpeg's numbers: not said, and the two forms of BT.601
 _FULL_RANGE: Final = 2
-_HUES: Final = {
-    1: Colorspace.ITU709,
-    9: Colorspace.ITU709,  # in truth BT.2020, to which it is the nearest that is known
-}
 
 
 class Encoder:
@@ -48,7 +44,6 @@ class Encoder:
             nv12 = self._reformatter.reformat(
                 frame,
                 format="nv12",
-                src_colorspace=_HUES.get(frame.colorspace),
                 dst_colorspace=Colorspace.ITU601,
                 dst_color_range=ColorRange.MPEG,
             )

@@ -48,12 +48,14 @@ class Upright:
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
         """Return the frame upright; the very frame where it is so already."""
-        filters = upright_filters(display_matrix(frame))
-        if not filters:
+        # The matrix is read where something changes only: a frame that was asked for its side data holds
+        # itself, and with it some megabytes, until the garbage collector comes by.
+        kind = (frame.width, frame.height, frame.format.name, frame.time_base, frame.rotation)
+        if kind != self._kind:
+            filters = upright_filters(display_matrix(frame))
+            self._kind, self._graph = kind, _graph(frame, filters) if filters else None
+        if self._graph is None:
             return frame
-        kind = (frame.width, frame.height, frame.format.name, frame.time_base, filters)
-        if self._graph is None or kind != self._kind:
-            self._graph, self._kind = _graph(frame, filters), kind
         self._graph.push(frame)
         turned = self._graph.pull()
         assert isinstance(turned, av.VideoFrame)

@@ -132,6 +132,8 @@ class Reader:
 
     def _failure(self, what: str, error: Exception) -> Failure:
         cause = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, av.error.ExitError):  # FFmpeg's word for a time-out of ours
+            cause = f"no answer in {_READ_SECONDS:.0f} seconds"
         return Failure(
             f"{self._given_name} {what}: {cause[:1].lower()}{cause[1:]}", ExitCode.SOURCE
         )

@@ -113,7 +113,7 @@ def test_a_video_that_is_cut_off_is_5(detector: Detector, tmp_path: Path) -> Non
     answered = len(lines(done.stdout))
     assert done.returncode == 5
     assert 10 < answered < 100
-    assert f"broken or cut off (1 damaged parts); {answered} pictures" in done.stderr
+    assert f"broken or cut off; {answered} pictures" in done.stderr
     assert len(times_of(tmp_path / "out" / "cut.mp4")) == answered
 
 
@@ -169,8 +169,8 @@ def test_a_camera_that_is_unplugged_is_5(detector: Detector, tmp_path: Path) -> 
     assert len(times_of(saved)) == len(lines(done.stdout)) >= 1
 
 
-def test_a_stall_is_5(detector: Detector) -> None:
-    """A camera that connects and sends nothing is not waited for in silence."""
+def test_an_address_where_nothing_listens_is_5(detector: Detector) -> None:
+    """The source's fault, not the service's."""
     done = detector("stream", "rtsp://127.0.0.1:9/camera")
     assert done.returncode == 5
     assert (

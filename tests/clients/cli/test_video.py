@@ -1,6 +1,5 @@
 """An annotated video can be watched whatever ended its writing."""
 
-import os
 import resource
 import subprocess
 import sys
@@ -95,17 +94,20 @@ def box(kind: bytes, content: bytes) -> bytes:
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from([b"moof", b"mdat"]), st.binary(max_size=9)), max_size=5),
-    st.integers(0, 60),
+    boxes=st.lists(
+        st.tuples(st.sampled_from([b"moof", b"mdat"]), st.binary(max_size=9)), max_size=5
+    ),
+    cut=st.integers(0, 60),
 )
-def test_complete_boxes(boxes: list[tuple[bytes, bytes]], cut: int) -> None:
+def test_complete_boxes(
+    tmp_path_factory: pytest.TempPathFactory, boxes: list[tuple[bytes, bytes]], cut: int
+) -> None:
     """As many as fit, without a fragment's head that lost its data."""
-    path = Path(f"/tmp/boxes-{os.getpid()}")
+    path = tmp_path_factory.getbasetemp() / "boxes.mp4"
     written = [box(b"ftyp", b"iso5"), *(box(kind, content) for kind, content in boxes)]
     content = b"".join(written)[: 12 + cut]
     path.write_bytes(content)
     length = complete_length(path)
-    path.unlink()
     ends = {sum(map(len, written[: n + 1])): written[n][4:8] for n in range(len(written))}
     assert length <= len(content)
     assert ends[length] != b"moof"

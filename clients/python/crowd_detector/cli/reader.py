@@ -63,7 +63,7 @@ class Reader:
         length = self._container.duration
         self.duration: Final = None if not length or length < 0 else length / av.time_base
         self.live: Final = source.live or (source.maybe_live and self.duration is None)
-        self.damaged = 0  # packets
+        self._damaged = 0  # packets
         self._end = 0.0  # of what was read, in seconds
 
     def pictures(self) -> Iterator[Picture]:
@@ -93,15 +93,15 @@ class Reader:
             except StopIteration:
                 return
             except av.error.InvalidDataError:
-                self.damaged += 1
+                self._damaged += 1
                 return
             except (FFmpegError, OSError) as error:
                 raise self._lost(error) from error
-            self.damaged += packet.is_corrupt
+            self._damaged += packet.is_corrupt
             try:
                 frames = packet.decode()
             except FFmpegError:
-                self.damaged += not packet.is_corrupt
+                self._damaged += not packet.is_corrupt
                 continue
             for frame in frames:
                 assert isinstance(frame, av.VideoFrame)
@@ -115,10 +115,9 @@ class Reader:
                 f"{self._given_name} holds no picture that can be decoded", ExitCode.SOURCE
             )
         announced = _announced_seconds(self._stream)
-        if self.damaged or (announced is not None and self._end + _EARLY_SECONDS < announced):
-            what = f"{self.damaged} damaged parts" if self.damaged else "an end before its time"
+        if self._damaged or (announced is not None and self._end + _EARLY_SECONDS < announced):
             raise Failure(
-                f"{self._given_name} is broken or cut off ({what}); {number} pictures could be read",
+                f"{self._given_name} is broken or cut off; {number} pictures could be read",
                 ExitCode.SOURCE,
             )
 

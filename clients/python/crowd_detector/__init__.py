@@ -10,6 +10,7 @@ Example:
 
 from crowd_detector._connection import Tls
 from crowd_detector._flow import WhenFull
+from crowd_detector._sources import Frames
 from crowd_detector.async_client import AsyncDetectorClient
 from crowd_detector.async_stream import AsyncStream
 from crowd_detector.client import DetectorClient
@@ -59,6 +60,7 @@ __all__ = [
     "DropReason",
     "Frame",
     "FrameError",
+    "Frames",
     "ImageSource",
     "InvalidRequestError",
     "Model",

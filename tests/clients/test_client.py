@@ -66,8 +66,7 @@ def test_the_two_surfaces_are_one(sync: type, other: type) -> None:
             ]
             for name, function in members
             if not name.startswith("_")
-            or name == "__init__"
-            and kind in {DetectorClient, AsyncDetectorClient}
+            or (name == "__init__" and kind in {DetectorClient, AsyncDetectorClient})
         }
 
     assert surface(sync) == surface(other)

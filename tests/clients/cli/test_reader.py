@@ -122,7 +122,7 @@ def test_no_picture_is_kept(tmp_path: Path, matrix: tuple[int, ...] | None) -> N
         for picture in open_video(path).pictures():
             encode(picture.frame)
             to_image(picture.frame, VideoReformatter())
-        kept = sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
+        kept = sum(type(each) is av.VideoFrame for each in gc.get_objects())
     finally:
         gc.enable()
     assert kept < 10

@@ -1,0 +1,97 @@
+"""What `websockets` leaves open at the edge of a connection: who floods, who is told, who is not answered."""
+
+import json
+from typing import Any, Final
+
+from websockets.asyncio.server import ServerConnection
+from websockets.frames import CloseCode
+from websockets.protocol import State
+
+from bridge import protocols
+from bridge.errors import ErrorCode, Refused
+from bridge.events import Error, ErrorData
+from bridge.http import ALLOWED_METHODS
+
+#: TCP connections beyond the limit of WebSockets: handshakes, HTTP requests, clients that are turned away.
+HEADROOM: Final = 128
+
+_MOST_UNREAD_BYTES: Final = 1024 * 1024
+_BODY_METHODS: Final = (b"POST ", b"PUT ", b"PATCH ", b"DELETE ")
+
+
+def connection_class(most_open: int) -> type[ServerConnection]:
+    """Return the class of a server's connections.
+
+    Args:
+        most_open: TCP connections of this process; what comes beyond is cut off at once.
+    """
+    open_connections = 0
+
+    class BridgeConnection(ServerConnection):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            fail = self.protocol.fail
+
+            def tell_and_fail(code: CloseCode | int, reason: str = "") -> None:
+                # The parser closes with 1009 on its own; the client shall have the event, too.
+                if code == CloseCode.MESSAGE_TOO_BIG and self.protocol.state is State.OPEN:
+                    self.protocol.send_text(_too_large(reason))
+                fail(code, reason)
+
+            self.protocol.fail = tell_and_fail  # type: ignore[method-assign]  # it has no hook
+
+        def connection_made(self, transport: Any) -> None:
+            nonlocal open_connections
+            open_connections += 1
+            super().connection_made(transport)
+            if open_connections > most_open:
+                self.transport.abort()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            nonlocal open_connections
+            open_connections -= 1
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            if self.request is None and data.startswith(_BODY_METHODS):
+                # The parser would end a request with a body without an answer.
+                self.transport.write(_not_allowed(data.partition(b" ")[0].decode()))
+                self.transport.close()
+                return
+            super().data_received(data)
+            # Pongs are written without regard to whether they are read. This much is left over by
+            # nobody but a client that floods with pings, or sends and never reads.
+            if self.transport.get_write_buffer_size() > _MOST_UNREAD_BYTES:
+                self.transport.abort()
+
+    return BridgeConnection
+
+
+def _too_large(reason: str) -> bytes:
+    refused = Refused(
+        ErrorCode.FRAME_TOO_LARGE,
+        "the message is larger than MAX_WEBSOCKET_MESSAGE_BYTES allows, so the connection ends; send a smaller "
+        "picture, or compress it more",
+        reason,
+    )
+    return protocols.event_message(
+        Error(ErrorData(refused.code, str(refused), refused.details))
+    ).data
+
+
+def _not_allowed(method: str) -> bytes:
+    allow = ", ".join(ALLOWED_METHODS)
+    body = json.dumps(
+        {
+            "error": {
+                "code": "METHOD_NOT_ALLOWED",
+                "message": f"{method} is not answered here; {allow} are",
+            }
+        }
+    ).encode()
+    head = (
+        f"HTTP/1.1 405 Method Not Allowed\r\nAllow: {allow}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n"
+        "Content-Security-Policy: default-src 'none'\r\n\r\n"
+    )
+    return head.encode() + body

@@ -5,6 +5,7 @@ the rest (paths, events, subprotocols) with the code.
 """
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -49,7 +50,7 @@ def openapi() -> dict[str, Any]:
     del schemas
     paths: dict[str, Any] = {}
     for path, (summary, answers) in _PATHS.items():
-        secured = 401 in answers
+        secured = HTTPStatus.UNAUTHORIZED in answers
         paths[path] = {
             "get": {
                 "operationId": _operation(path),

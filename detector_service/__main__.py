@@ -16,6 +16,7 @@ import structlog
 
 from detector_service import logs
 from detector_service.errors import ConfigurationError, ModelError
+from detector_service.readiness import say_ready
 from detector_service.server import DetectorServer
 from detector_service.settings import Settings, load_settings
 
@@ -73,6 +74,7 @@ async def _serve(settings: Settings) -> int:
                 address=f"{settings.host}:{port}",
                 tls=settings.tls_cert_file is not None,
             )
+            say_ready()
         await stopped
         loading.cancel()  # to no effect where it is done
         await asyncio.wait({loading})

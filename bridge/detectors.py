@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, Self
 
 import grpc
@@ -155,6 +156,9 @@ class Detectors:
 
     async def report_alert(self, alert: pb.Alert) -> None:
         """Have an alert join the others; a detector that cannot take it yet is passed over in silence."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_UNARY_SECONDS):
+                await self.wait_serving()
         link = self.choose()
         if link is None:
             return

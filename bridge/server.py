@@ -27,6 +27,7 @@ _log = structlog.get_logger()
 
 _ALERT_SECONDS: Final = 10.0  # between two reports that the limit was reached
 _CLOSE_SECONDS: Final = 5.0  # for a client to answer a close
+_BACKLOG: Final = 512  # connections that the kernel holds until they are accepted; a page reloads in many tabs
 _KIB: Final = 1024
 
 
@@ -106,6 +107,7 @@ class BridgeServer:
                 create_connection=transport.connection_class(
                     most_open=settings.max_concurrent_connections + transport.HEADROOM
                 ),
+                backlog=_BACKLOG,
                 reuse_port=self._shared or None,
             )
         except OSError as error:

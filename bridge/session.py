@@ -12,6 +12,7 @@ from msgspec import UNSET
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
+from websockets.protocol import State
 
 from bridge import alerts, events, protocols, translation
 from bridge.detector_stream import DetectorStream
@@ -73,6 +74,8 @@ class Session:
 
     async def run(self) -> None:
         """Serve until the client leaves, is silent for too long, or `drain` was called."""
+        closed = asyncio.create_task(self._websocket.wait_closed())
+        closed.add_done_callback(lambda _: self._fewer.set())
         try:
             await self._send_event(
                 events.Connected(events.ConnectedData(self._client_id, time.time_ns() // 1_000_000))
@@ -81,7 +84,7 @@ class Session:
         except ConnectionClosed:
             pass
         finally:
-            for task in (self._streaming, self._watching):
+            for task in (self._streaming, self._watching, closed):
                 if task is not None:
                     task.cancel()
                     await asyncio.gather(task, return_exceptions=True)
@@ -89,8 +92,7 @@ class Session:
     def drain(self) -> None:
         """Read no more; answer what was read, then close with 1001."""
         self._draining = True
-        if self._silence is not None:
-            self._silence.reschedule(asyncio.get_running_loop().time())
+        self._wait_until(asyncio.get_running_loop().time())
 
     # ---- What the client sends ----
 
@@ -103,25 +105,28 @@ class Session:
                     self._rearm()
                     await self._take(message)
         except TimeoutError:
+            self._silence = None
             if not self._draining:
                 await self._websocket.close(
                     CloseCode.NORMAL_CLOSURE,
                     f"nothing was sent for {self._settings.idle_timeout:g} s (IDLE_TIMEOUT)",
                 )
                 return
-        while self._queue and self._stream.available:
-            self._fewer.clear()
-            await self._fewer.wait()
+        while self._stream.available and await self._more_than(0):
+            pass
         await self._websocket.close(CloseCode.GOING_AWAY, "the bridge goes down; connect again")
 
     def _rearm(self) -> None:
-        """Begin to wait for the next message."""
+        """Begin to wait for the next message; one who subscribed need not send any."""
         idle = self._settings.idle_timeout
-        assert self._silence is not None
         if self._draining:
             return
-        loop = asyncio.get_running_loop()
-        self._silence.reschedule(loop.time() + idle if idle and not self._watching else None)
+        now = asyncio.get_running_loop().time()
+        self._wait_until(now + idle if idle and not self._watching else None)
+
+    def _wait_until(self, when: float | None) -> None:
+        if self._silence is not None and not self._silence.expired():
+            self._silence.reschedule(when)
 
     async def _take(self, message: str | bytes) -> None:
         self._received += 1
@@ -209,7 +214,8 @@ class Session:
         error = task.exception()
         if error is not None and not isinstance(error, ConnectionClosed):
             _log.error("session.failed", client_id=self._client_id, exc_info=error)
-            self._websocket.transport.abort()
+            if self._websocket.state is State.OPEN:
+                self._websocket.transport.abort()
 
     # ---- What becomes of its frames: see detector_stream.Owner ----
 
@@ -262,9 +268,16 @@ class Session:
         entry.answer = protocols.event_message(error_event(refused, _echo(entry)))
         self._queue.put_answer(entry)
         await self._tell_ready()
-        while len(self._queue) > _MOST_UNANSWERED:
-            self._fewer.clear()
-            await self._fewer.wait()
+        while await self._more_than(_MOST_UNANSWERED):
+            pass
+
+    async def _more_than(self, count: int) -> bool:
+        """Wait until something is answered, where more messages than these are not; return whether they were."""
+        if len(self._queue) <= count or self._websocket.state is not State.OPEN:
+            return False
+        self._fewer.clear()
+        await self._fewer.wait()
+        return True
 
     async def _tell_ready(self) -> None:
         async with self._writing:

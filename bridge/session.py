@@ -97,6 +97,7 @@ class Session:
     # ---- What the client sends ----
 
     async def _read(self) -> None:
+        """Take messages until the client is silent for too long, or `drain` was called; then close."""
         try:
             async with asyncio.timeout(None) as self._silence:
                 self._rearm()
@@ -105,13 +106,14 @@ class Session:
                     self._rearm()
                     await self._take(message)
         except TimeoutError:
-            self._silence = None
             if not self._draining:
                 await self._websocket.close(
                     CloseCode.NORMAL_CLOSURE,
                     f"nothing was sent for {self._settings.idle_timeout:g} s (IDLE_TIMEOUT)",
                 )
                 return
+        finally:
+            self._silence = None
         while self._stream.available and await self._more_than(0):
             pass
         await self._websocket.close(CloseCode.GOING_AWAY, "the bridge goes down; connect again")

@@ -75,7 +75,7 @@ class LargeAnswers(FakeDetector):
 
     def _answer(self, frame, sequence, camera):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         response = super()._answer(frame, sequence, camera)
-        response.result.faces.extend(list(result(frame, sequence).faces) * 3000)
+        response.result.faces.extend(list(result(frame, sequence).faces) * 1000)
         return response
 
 
@@ -109,7 +109,7 @@ async def test_a_slow_reader_learns_what_was_dropped() -> None:
     await detector.start()
     async with (
         bridging(detector.address, max_frame_rate=0) as bridge,
-        client(bridge.url, max_queue=1) as browser,
+        client(bridge.url, max_queue=1, sock=tcp(bridge, receive_buffer=4096)) as browser,
     ):
         (session,) = bridge.server._sessions
         sent = 0

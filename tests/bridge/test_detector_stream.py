@@ -5,7 +5,6 @@ import signal
 
 import grpc
 
-
 from tests.bridge.bridges import bridging, client, fake_and_bridge
 from tests.bridge.fake_detector import FakeDetector, faking
 from tests.servers import service_process, until

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import socket
@@ -83,9 +84,7 @@ async def test_a_client_that_never_reads_is_cut_off() -> None:
     """Its frames go on being read, and the newest kept, until the write has waited too long."""
     detector = LargeAnswers()
     await detector.start()
-    async with bridging(
-        detector.address, websocket_write_timeout=1.0, max_frame_rate=0
-    ) as bridge:
+    async with bridging(detector.address, websocket_write_timeout=1.0, max_frame_rate=0) as bridge:
         sock = tcp(bridge, receive_buffer=4096)
         await shake_hands(sock)
         (session,) = bridge.server._sessions
@@ -229,10 +228,8 @@ async def test_too_many_tcp_connections_are_cut_off() -> None:
 
 
 async def _ended(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):
         await loop.sock_recv(sock, 1)
-    except OSError:
-        pass
 
 
 @pytest.mark.parametrize(

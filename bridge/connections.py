@@ -79,24 +79,26 @@ class Slots:
 
     def taken(self) -> int:
         """Return how many slots are taken, over all processes."""
-        others, at = 0, 0
-        while at < self._count and (lock := self._lock_of_others(at, self._count - at)):
-            start, length = lock
-            others += length
-            at = start + length
+        others, ranges = 0, [(0, self._count)]
+        while ranges:
+            start, end = ranges.pop()
+            lock = self._lock_of_others(start, end) if start < end else None
+            if lock is not None:
+                # The kernel names one lock of the range, not the first of it.
+                others += lock[1] - lock[0]
+                ranges += [(start, lock[0]), (lock[1], end)]
         return len(self._mine) + others
 
     def _is_taken(self, slot: int) -> bool:
-        return slot in self._mine or self._lock_of_others(slot, 1) is not None
+        return slot in self._mine or self._lock_of_others(slot, slot + 1) is not None
 
-    def _lock_of_others(self, start: int, length: int) -> tuple[int, int] | None:
-        """Return where the first lock of another process begins in a range, and its length within it."""
-        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
+    def _lock_of_others(self, start: int, end: int) -> tuple[int, int] | None:
+        """Return from where to where, within a range, another process holds slots; None where none does."""
+        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, end - start, 0)
         kind, _, begins, spans, _ = _FLOCK.unpack(fcntl.fcntl(self._file, fcntl.F_GETLK, asked))
         if kind == fcntl.F_UNLCK:
             return None
-        first = max(begins, start)
-        return first, min(begins + spans, start + length) - first
+        return max(begins, start), min(begins + spans, end)
 
     def _record(self, slot: int) -> int:
         return self._count + slot * _DIGEST_BYTES

@@ -27,7 +27,9 @@ _log = structlog.get_logger()
 
 _ALERT_SECONDS: Final = 10.0  # between two reports that the limit was reached
 _CLOSE_SECONDS: Final = 5.0  # for a client to answer a close
-_BACKLOG: Final = 512  # connections that the kernel holds until they are accepted; a page reloads in many tabs
+_BACKLOG: Final = (
+    512  # connections that the kernel holds until they are accepted; a page reloads in many tabs
+)
 _KIB: Final = 1024
 
 

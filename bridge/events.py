@@ -114,7 +114,7 @@ class AlertFilter(Struct, frozen=True):
 class SubscribeAlerts(Struct, tag_field="event", tag="subscribe_alerts", frozen=True):
     """From now on, `alert` events; replaces an earlier subscription."""
 
-    data: AlertFilter = AlertFilter()
+    data: AlertFilter | None = None
 
 
 class UnsubscribeAlerts(Struct, tag_field="event", tag="unsubscribe_alerts", frozen=True):

@@ -157,7 +157,7 @@ class Session:
                 self._start_streaming()
             case events.SubscribeAlerts():
                 await self._stop_watching()
-                self._watching = asyncio.create_task(self._watch(request.data.cameras))
+                self._watching = asyncio.create_task(self._watch(request.data.cameras if request.data else []))
                 self._rearm()
             case events.UnsubscribeAlerts():
                 await self._stop_watching()

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import grpc
 import structlog
@@ -62,7 +62,7 @@ class DetectorLink:
 
 
 class Detectors:
-    """All detectors; to be used in ``async with``."""
+    """All detectors; used in this order: `start`, `close`."""
 
     def __init__(self, settings: Settings) -> None:
         """Make the channels; nothing is connected yet.
@@ -78,11 +78,12 @@ class Detectors:
         self._changed: Final = asyncio.Condition()
         self._watches: list[asyncio.Task[None]] = []
 
-    async def __aenter__(self) -> Self:
+    def start(self) -> None:
+        """Begin to follow their health."""
         self._watches = [asyncio.create_task(self._watch(link)) for link in self.links]
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def close(self) -> None:
+        """Close the channels; calls under way are cancelled."""
         for watch in self._watches:
             watch.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)

@@ -26,7 +26,7 @@ WEBSOCKET_PATH: Final = "/ws"
 
 _NO_STORE: Final = "no-store"
 _REVALIDATE: Final = "no-cache"
-_SECURITY: Final = {
+SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -177,12 +177,15 @@ class HttpSide:
                 return None
         return self._response(request, await self._answer(path, request))
 
+    def refuse_method(self, method: str) -> bytes:
+        """Return the whole answer to a request that is not parsed, because it may have a body."""
+        request = Request("/", Headers(), method)
+        return self._response(request, method_not_allowed(method)).serialize()
+
     def decorate(self, request: Request, response: Response) -> Response:
         """Return an answer that `websockets` made itself as one of ours: JSON, with our headers."""
-        if response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS or (
-            response.headers.get("Content-Type", "").startswith("application/json")
-            or response.status_code == http.HTTPStatus.NO_CONTENT
-        ):
+        ours = SECURITY_HEADERS.keys() <= {name for name, _ in response.headers.raw_items()}
+        if ours or response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS:
             return response
         status = http.HTTPStatus(response.status_code)
         message = bytes(response.body).decode(errors="replace").split("\n")[0]
@@ -201,16 +204,10 @@ class HttpSide:
             return problem(
                 404, "NOT_FOUND", f"there is nothing at {path}; /openapi.json lists what is"
             )
-        allow = {"Allow": ", ".join(ALLOWED_METHODS)}
         if request.method == "OPTIONS":
-            return Answer(204, None, headers=allow)
+            return Answer(204, None, headers={"Allow": ", ".join(ALLOWED_METHODS)})
         if request.method not in ALLOWED_METHODS:
-            return problem(
-                405,
-                "METHOD_NOT_ALLOWED",
-                f"{request.method} is not answered here; {allow['Allow']} are",
-                headers=allow,
-            )
+            return method_not_allowed(request.method)
         if self._tokens is not None and not route.open and not self._has_token(request):
             return problem(
                 401,
@@ -288,7 +285,7 @@ class HttpSide:
                 "Cache-Control": answer.cache,
                 "Vary": "Origin",
             }
-            | _SECURITY
+            | SECURITY_HEADERS
             | dict(answer.headers)
         )
         if self._tls:
@@ -323,6 +320,17 @@ def problem(
 ) -> Answer:
     """Return an answer that says what is wrong."""
     return Answer(status, ProblemAnswer(Problem(str(code), message)), headers=headers or {})
+
+
+def method_not_allowed(method: str) -> Answer:
+    """Return the answer to a method that is none of `ALLOWED_METHODS`."""
+    allow = ", ".join(ALLOWED_METHODS)
+    return problem(
+        405,
+        "METHOD_NOT_ALLOWED",
+        f"{method} is not answered here; {allow} are",
+        headers={"Allow": allow},
+    )
 
 
 def _constant(body: Any) -> Endpoint:

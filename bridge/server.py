@@ -70,6 +70,7 @@ class BridgeServer:
         )
         self._sessions: Final[set[Session]] = set()
         self._server: Server | None = None
+        self._draining = False
         self._reporting: asyncio.Task[None] | None = None
 
     async def listen(self) -> int:
@@ -84,7 +85,7 @@ class BridgeServer:
                 "auth.open",
                 message=f"anyone who reaches {settings.host} may connect; set AUTH_TOKENS_FILE to ask for tokens",
             )
-        await self._detectors.__aenter__()
+        self._detectors.start()
         try:
             self._server = await serve(
                 self._handle,
@@ -107,13 +108,14 @@ class BridgeServer:
                 max_queue=(2, 0),
                 write_limit=64 * _KIB,
                 create_connection=transport.connection_class(
-                    most_open=settings.max_concurrent_connections + transport.HEADROOM
+                    settings.max_concurrent_connections + transport.HEADROOM,
+                    self._http.refuse_method,
                 ),
                 backlog=_BACKLOG,
                 reuse_port=self._shared or None,
             )
         except OSError as error:
-            await self._detectors.__aexit__()
+            await self._detectors.close()
             raise ConfigurationError(
                 f"HOST={settings.host}, PORT={settings.port}: cannot listen there ({error.strerror}); choose another, or "
                 "end what uses it"
@@ -130,6 +132,7 @@ class BridgeServer:
         if self._server is None:
             return
         server, self._server = self._server, None
+        self._draining = True
         server.close(close_connections=False)
         for session in self._sessions:
             session.drain()
@@ -141,7 +144,9 @@ class BridgeServer:
             for connection in server.connections:
                 connection.transport.abort()
             await server.wait_closed()
-        await self._detectors.__aexit__()
+        if self._reporting is not None:
+            self._reporting.cancel()
+        await self._detectors.close()
 
     async def _on_request(self, connection: ServerConnection, request: Request) -> Response | None:
         del connection
@@ -186,6 +191,8 @@ class BridgeServer:
                 self._settings,
             )
             self._sessions.add(session)
+            if self._draining:
+                session.drain()
             try:
                 await session.run()
             finally:

@@ -88,6 +88,12 @@ class Session:
                 if task is not None:
                     task.cancel()
                     await asyncio.gather(task, return_exceptions=True)
+            _log.info(
+                "session.ended",
+                client_id=self._client_id,
+                messages=self._received,
+                close_code=self._websocket.close_code,
+            )
 
     def drain(self) -> None:
         """Read no more; answer what was read, then close with 1001."""
@@ -157,7 +163,9 @@ class Session:
                 self._start_streaming()
             case events.SubscribeAlerts():
                 await self._stop_watching()
-                self._watching = asyncio.create_task(self._watch(request.data.cameras if request.data else []))
+                self._watching = asyncio.create_task(
+                    self._watch(request.data.cameras if request.data else [])
+                )
                 self._rearm()
             case events.UnsubscribeAlerts():
                 await self._stop_watching()

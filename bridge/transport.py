@@ -1,6 +1,6 @@
 """What `websockets` leaves open at the edge of a connection: who floods, who is told, who is not answered."""
 
-import json
+from collections.abc import Callable
 from typing import Any, Final
 
 from websockets.asyncio.server import ServerConnection
@@ -10,7 +10,6 @@ from websockets.protocol import State
 from bridge import protocols
 from bridge.errors import ErrorCode, Refused
 from bridge.events import Error, ErrorData
-from bridge.http import ALLOWED_METHODS
 
 #: TCP connections beyond the limit of WebSockets: handshakes, HTTP requests, clients that are turned away.
 HEADROOM: Final = 128
@@ -19,11 +18,14 @@ _MOST_UNREAD_BYTES: Final = 1024 * 1024
 _BODY_METHODS: Final = (b"POST ", b"PUT ", b"PATCH ", b"DELETE ")
 
 
-def connection_class(most_open: int) -> type[ServerConnection]:
+def connection_class(
+    most_open: int, refuse_method: Callable[[str], bytes]
+) -> type[ServerConnection]:
     """Return the class of a server's connections.
 
     Args:
         most_open: TCP connections of this process; what comes beyond is cut off at once.
+        refuse_method: gives the whole answer to a method that may bring a body.
     """
     open_connections = 0
 
@@ -55,7 +57,7 @@ def connection_class(most_open: int) -> type[ServerConnection]:
         def data_received(self, data: bytes) -> None:
             if self.request is None and data.startswith(_BODY_METHODS):
                 # The parser would end a request with a body without an answer.
-                self.transport.write(_not_allowed(data.partition(b" ")[0].decode()))
+                self.transport.write(refuse_method(data.partition(b" ")[0].decode()))
                 self.transport.close()
                 return
             super().data_received(data)
@@ -77,21 +79,3 @@ def _too_large(reason: str) -> bytes:
     return protocols.event_message(
         Error(ErrorData(refused.code, str(refused), refused.details))
     ).data
-
-
-def _not_allowed(method: str) -> bytes:
-    allow = ", ".join(ALLOWED_METHODS)
-    body = json.dumps(
-        {
-            "error": {
-                "code": "METHOD_NOT_ALLOWED",
-                "message": f"{method} is not answered here; {allow} are",
-            }
-        }
-    ).encode()
-    head = (
-        f"HTTP/1.1 405 Method Not Allowed\r\nAllow: {allow}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n"
-        "Content-Security-Policy: default-src 'none'\r\n\r\n"
-    )
-    return head.encode() + body

@@ -139,6 +139,7 @@ async def test_methods() -> None:
             status, headers, body = await ask(bridge, method, "/health")
             assert (status, headers["allow"]) == (405, "GET, HEAD, OPTIONS")
             assert json.loads(body)["error"]["code"] == "METHOD_NOT_ALLOWED"
+            _secure(headers)
         with pytest.raises(urllib.error.HTTPError) as refused:
             await asyncio.to_thread(urllib.request.urlopen, f"{bridge.http}/health", b"a body")
         assert refused.value.code == 405
@@ -195,8 +196,10 @@ async def test_descriptions_can_be_cached() -> None:
             status, headers, body = await ask(bridge, "GET", path)
             assert status == 200
             assert json.loads(body) == descriptions.served()[path]
-            status, _, body = await ask(bridge, "GET", path, If_None_Match=headers["etag"])
+            tag = headers["etag"]
+            status, headers, body = await ask(bridge, "GET", path, If_None_Match=tag)
             assert (status, body) == (304, b"")
+            assert headers["cache-control"] == "public, max-age=300"
 
 
 async def test_figures_need_a_token_where_tokens_are_asked_for(tmp_path: Path) -> None:

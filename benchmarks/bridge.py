@@ -169,11 +169,15 @@ class WebSocketClient:
         """Send a frame's message."""
         await self._websocket.send(message)
 
-    async def receive(self) -> None:
-        """Wait for an answer; a refusal ends the benchmark."""
+    async def receive(self) -> int:
+        """Wait for an answer; return how many frames were dropped before it. A refusal ends the benchmark."""
         answer = await self._websocket.recv()
-        if isinstance(answer, str) and not answer.startswith('{"event":"detection_result"'):
+        if isinstance(answer, bytes):
+            return _dropped(pb.StreamDetectionsResponse.FromString(answer))
+        event = json.loads(answer)
+        if event["event"] != "detection_result":
             raise SystemExit(f"a frame was refused: {answer[:300]}")
+        return sum(event["data"]["drops"].values())
 
 
 class StreamClient:
@@ -203,11 +207,15 @@ class StreamClient:
         """Send a frame's message."""
         await self._call.write(message)
 
-    async def receive(self) -> None:
-        """Wait for an answer; a refusal ends the benchmark."""
-        answer = await self._call.read()
-        if not answer.HasField("result"):
-            raise SystemExit(f"a frame was refused: {answer}")
+    async def receive(self) -> int:
+        """Wait for an answer; return how many frames were dropped before it. A refusal ends the benchmark."""
+        return _dropped(await self._call.read())
+
+
+def _dropped(answer: pb.StreamDetectionsResponse) -> int:
+    if not answer.HasField("result"):
+        raise SystemExit(f"a frame was refused: {answer}")
+    return sum(drop.count for drop in answer.drops)
 
 
 _Connected = Callable[[str, str], Any]
@@ -220,16 +228,23 @@ async def _saturate(
     async with connected(address, protocol) as client:
         messages = [client.message(image) for image in images]
         await client.configure()
-        for number in range(_IN_FLIGHT):
-            await client.send(messages[number % len(messages)])
-        for number in range(2 * _IN_FLIGHT):  # warm
-            await client.receive()
-            await client.send(messages[number % len(messages)])
+        sent = 0
+
+        async def take_and_refill() -> None:
+            nonlocal sent
+            for _ in range(1 + await client.receive()):
+                await client.send(messages[sent % len(messages)])
+                sent += 1
+
+        for _ in range(_IN_FLIGHT):
+            await client.send(messages[sent % len(messages)])
+            sent += 1
+        for _ in range(2 * _IN_FLIGHT):  # warm
+            await take_and_refill()
         count, began = 0, time.perf_counter()
         while (took := time.perf_counter() - began) < seconds:
-            await client.receive()
+            await take_and_refill()
             count += 1
-            await client.send(messages[count % len(messages)])
         return count, took
 
 
@@ -405,7 +420,6 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=_RESULTS)
     options = parser.parse_args()
     began = datetime.now(UTC)
-    others = machine.Others()
     with tempfile.TemporaryDirectory(prefix="bridge-benchmark-") as name:
         results = asyncio.run(_measure(options, Path(name)))
     flat = {
@@ -423,7 +437,6 @@ def main() -> int:
         "date": began.isoformat(timespec="seconds"),
         "command": shlex.join(["python", "-m", "benchmarks.bridge", *sys.argv[1:]]),
         "machine": machine.describe(),
-        "others_percent": others.percent(),
         "targets": {name: " ".join(map(str, target)) for name, target in _TARGETS.items()},
     }
     options.out.write_text(json.dumps(results, indent=2) + "\n", "utf-8")

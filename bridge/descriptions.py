@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bridge import events, http, protocols
+from bridge import events, http, http_answers, protocols
 
 OPENAPI_PATH: Final = "/openapi.json"
 ASYNCAPI_PATH: Final = "/asyncapi.json"
@@ -23,15 +23,23 @@ _LICENSE: Final = {"name": "AGPL-3.0-only", "url": "https://www.gnu.org/licenses
 _PATHS: Final[Mapping[str, tuple[str, Mapping[int, type]]]] = {
     "/health": (
         "Whether a detector serves.",
-        {200: http.HealthAnswer, 503: http.HealthAnswer},
+        {200: http_answers.HealthAnswer, 503: http_answers.HealthAnswer},
     ),
     "/api/models/info": (
         "The models that serve.",
-        {200: http.ModelsAnswer, 401: http.ProblemAnswer, 503: http.ProblemAnswer},
+        {
+            200: http_answers.ModelsAnswer,
+            401: http_answers.ProblemAnswer,
+            503: http_answers.ProblemAnswer,
+        },
     ),
     "/api/stats": (
         "What is open, and what was done.",
-        {200: http.StatsAnswer, 401: http.ProblemAnswer, 503: http.ProblemAnswer},
+        {
+            200: http_answers.StatsAnswer,
+            401: http_answers.ProblemAnswer,
+            503: http_answers.ProblemAnswer,
+        },
     ),
 }
 _DOCUMENTS: Final = {

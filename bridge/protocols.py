@@ -12,7 +12,7 @@ import pybase64
 from crowd.detector.v1 import detector_pb2 as pb
 from google.protobuf.message import DecodeError
 
-from bridge import events, translation
+from bridge import events, json_text, translation
 from bridge.errors import ErrorCode, Refused
 from bridge.frame_queue import Message
 
@@ -87,7 +87,7 @@ class JsonProtocol:
                 "this connection speaks JSON in text messages, and this one is binary; send text, or "
                 f"negotiate the subprotocol {JSON_BINARY} or {PROTOBUF}",
             )
-        request = events.decode_request(message)
+        request = json_text.decode_request(message)
         if isinstance(request, events.ProcessFrame):
             data = request.data
             return IncomingFrame(
@@ -124,7 +124,7 @@ class JsonBinaryProtocol(JsonProtocol):
     def decode(self, message: str | bytes) -> Incoming:
         """Read a client's message."""
         header, image = split(_binary(message, JSON_BINARY))
-        request = events.decode_header_request(header)
+        request = json_text.decode_header_request(header)
         if isinstance(request, events.ProcessFrameHeader):
             data = request.data
             return IncomingFrame(translation.to_frame(data, bytes(image)), data.timestamp)
@@ -194,7 +194,7 @@ PROTOCOLS: Final[Mapping[str, WireProtocol]] = {
 
 def event_message(event: events.Event) -> Message:
     """Return an event as it is sent, whatever the protocol."""
-    return Message(events.encode(event), text=True)
+    return Message(json_text.encode(event), text=True)
 
 
 def image_size(frame: pb.Frame) -> int:

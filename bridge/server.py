@@ -14,13 +14,14 @@ from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from bridge import descriptions, doors, protocols, transport
+from bridge import descriptions, doors, json_text, protocols, transport
 from bridge.connections import Slots, new_slots_file
 from bridge.detectors import Detectors
 from bridge.errors import ConfigurationError, ErrorCode, Refused
-from bridge.events import Authenticate, decode_request
+from bridge.events import Authenticate
 from bridge.http import HttpSide
-from bridge.session import Session, error_event
+from bridge.refusals import error_event
+from bridge.session import Session
 from bridge.settings import Settings
 
 _log = structlog.get_logger()
@@ -235,7 +236,7 @@ class BridgeServer:
                 ErrorCode.UNAUTHORIZED, f"{needed}; none came within {limit:g} s"
             ) from None
         try:
-            request = decode_request(message)
+            request = json_text.decode_request(message)
         except Refused as refused:
             raise Refused(ErrorCode.UNAUTHORIZED, needed, str(refused)) from refused
         if not isinstance(request, Authenticate):

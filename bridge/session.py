@@ -8,7 +8,6 @@ from typing import Final
 
 import structlog
 from crowd.detector.v1 import detector_pb2 as pb
-from msgspec import UNSET
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
@@ -20,6 +19,7 @@ from bridge.detectors import Detectors
 from bridge.errors import ErrorCode, Refused
 from bridge.frame_queue import Entry, FrameQueue, Message
 from bridge.rate_limit import TokenBucket, Verdict
+from bridge.refusals import echo, error_event
 from bridge.settings import Settings
 
 _log = structlog.get_logger()
@@ -51,7 +51,6 @@ class Session:
     ) -> None:
         self._websocket: Final = websocket
         self._protocol: Final = protocol
-        self._detectors: Final = detectors
         self._settings: Final = settings
         self._client_id: Final = str(websocket.id)
         self._bucket: Final = TokenBucket(settings.max_frame_rate, settings.max_frame_burst)
@@ -64,7 +63,7 @@ class Session:
             detectors, self._queue, self, self._client_id, settings.detector_timeout
         )
         self._streaming: asyncio.Task[None] | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._alerts: Final = alerts.Subscription(detectors, self._on_alert, self._on_no_alerts)
         self._drops: Final[Counter[str]] = Counter()  # not told yet
         self._received = 0
         self._writing: Final = asyncio.Lock()
@@ -84,7 +83,8 @@ class Session:
         except ConnectionClosed:
             pass
         finally:
-            for task in (self._streaming, self._watching, closed):
+            await self._alerts.end()
+            for task in (self._streaming, closed):
                 if task is not None:
                     task.cancel()
                     await asyncio.gather(task, return_exceptions=True)
@@ -130,7 +130,7 @@ class Session:
         if self._draining:
             return
         now = asyncio.get_running_loop().time()
-        self._wait_until(now + idle if idle and not self._watching else None)
+        self._wait_until(now + idle if idle and not self._alerts.active else None)
 
     def _wait_until(self, when: float | None) -> None:
         if self._silence is not None and not self._silence.expired():
@@ -162,13 +162,10 @@ class Session:
                 self._stream.configure(request)
                 self._start_streaming()
             case events.SubscribeAlerts():
-                await self._stop_watching()
-                self._watching = asyncio.create_task(
-                    self._watch(request.data.cameras if request.data else [])
-                )
+                await self._alerts.begin(request.data.cameras if request.data else [])
                 self._rearm()
             case events.UnsubscribeAlerts():
-                await self._stop_watching()
+                await self._alerts.end()
                 self._rearm()
             case events.Authenticate():
                 pass  # it is in already
@@ -192,30 +189,6 @@ class Session:
         if self._streaming is None:
             self._streaming = asyncio.create_task(self._stream.run())
             self._streaming.add_done_callback(self._on_done)
-
-    async def _watch(self, cameras: list[str]) -> None:
-        try:
-            await alerts.watch(self._detectors, cameras, self._on_alert)
-        except* alerts.AlertsNotGivenError as errors:
-            reason = str(errors.exceptions[0])
-            await self._send_event(
-                error_event(
-                    Refused(
-                        ErrorCode.DETECTOR_UNAVAILABLE,
-                        "the detector does not give alerts, so there is no subscription; results carry "
-                        "their own alerts all the same",
-                        reason,
-                    )
-                )
-            )
-        except* ConnectionClosed:
-            pass
-
-    async def _stop_watching(self) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
-            self._watching = None
 
     def _on_done(self, task: "asyncio.Task[None]") -> None:
         """See to it that a task that failed does not leave a client waiting."""
@@ -260,7 +233,9 @@ class Session:
             ErrorCode.PROCESSING_ERROR,
             f"{_MOST_TRIES} detectors ended while they had this frame; it is not tried again",
         )
-        entry.answer = protocols.event_message(error_event(refused, _echo(entry)))
+        entry.answer = protocols.event_message(
+            error_event(refused, echo(entry.sequence, entry.timestamp))
+        )
         await self._tell_ready()
 
     def on_drops(self, drops: Iterable[pb.DropCount], lost: int) -> None:
@@ -275,7 +250,9 @@ class Session:
     async def _refuse(self, refused: Refused, sequence: int) -> None:
         """Answer a message with an error, once the frames before it are answered."""
         entry = Entry(sequence)
-        entry.answer = protocols.event_message(error_event(refused, _echo(entry)))
+        entry.answer = protocols.event_message(
+            error_event(refused, echo(entry.sequence, entry.timestamp))
+        )
         self._queue.put_answer(entry)
         await self._tell_ready()
         while await self._more_than(_MOST_UNANSWERED):
@@ -300,6 +277,15 @@ class Session:
         self._drops.clear()
         return drops
 
+    async def _on_no_alerts(self, reason: str) -> None:
+        refused = Refused(
+            ErrorCode.DETECTOR_UNAVAILABLE,
+            "the detector does not give alerts, so there is no subscription; results carry their own "
+            "alerts all the same",
+            reason,
+        )
+        await self._send_event(error_event(refused))
+
     async def _on_alert(self, alert: pb.Alert) -> None:
         await self._send_event(translation.to_alert(alert))
 
@@ -321,31 +307,3 @@ class Session:
             self._websocket.transport.abort()
             await self._websocket.wait_closed()
             raise self._websocket.close_exc from None
-
-
-def error_event(
-    refused: Refused,
-    echo: events.FrameEcho | None = None,
-    drops: dict[str, int] | None = None,
-) -> events.Error:
-    """Return an error event.
-
-    Args:
-        refused: why.
-        echo: which message is at fault.
-        drops: to be told with it.
-    """
-    return events.Error(
-        events.ErrorData(
-            code=refused.code,
-            message=str(refused),
-            details=refused.details,
-            frame=UNSET if echo is None else echo,
-            drops=drops or UNSET,
-        )
-    )
-
-
-def _echo(entry: Entry) -> events.FrameEcho:
-    timestamp = UNSET if entry.timestamp is None else entry.timestamp
-    return events.FrameEcho(sequence=entry.sequence, timestamp=timestamp)

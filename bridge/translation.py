@@ -8,7 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec import UNSET
 
-from bridge import events
+from bridge import events, json_text
 from bridge.errors import ErrorCode, Refused
 
 #: Dropped, because the detector that had them went away; the contract has no word for it.
@@ -58,13 +58,13 @@ def to_frame(header: events.FrameHeader, image: bytes | bytearray) -> pb.Frame:
     """
     frame = pb.Frame(encoded=bytes(image))
     if header.camera:
-        events.check_name(header.camera, "data.camera")
+        json_text.check_name(header.camera, "data.camera")
         frame.camera = header.camera
     if header.frame_id:
-        events.check_name(header.frame_id, "data.frame_id")
+        json_text.check_name(header.frame_id, "data.frame_id")
         frame.frame_id = header.frame_id
     if header.timestamp is not None:
-        events.check_timestamp(header.timestamp)
+        json_text.check_timestamp(header.timestamp)
         frame.capture_time.CopyFrom(to_timestamp(header.timestamp))
     if header.settings is not None:
         frame.settings.CopyFrom(_to_settings(header.settings))
@@ -81,7 +81,7 @@ def to_config(settings: events.StreamSettings) -> pb.StreamConfig:
         max_frame_rate=settings.max_frame_rate, buffer_frames=settings.buffer_frames
     )
     if settings.camera:
-        events.check_name(settings.camera, "data.camera")
+        json_text.check_name(settings.camera, "data.camera")
         config.camera = settings.camera
     if settings.settings is not None:
         config.settings.CopyFrom(_to_settings(settings.settings))
@@ -104,7 +104,7 @@ def check_config(config: pb.StreamConfig) -> None:
     Raises:
         Refused: a value is out of its range or not a number.
     """
-    events.check_name(config.camera, "config.camera")
+    json_text.check_name(config.camera, "config.camera")
     if not 0 <= config.max_frame_rate <= events.MAX_FRAME_RATE:  # NaN is not in any range
         raise _out_of_range("config.max_frame_rate", events.MAX_FRAME_RATE)
     if config.buffer_frames > events.MAX_BUFFER_FRAMES:

@@ -9,7 +9,7 @@ from websockets.protocol import State
 
 from bridge import protocols
 from bridge.errors import ErrorCode, Refused
-from bridge.events import Error, ErrorData
+from bridge.refusals import error_event
 
 #: TCP connections beyond the limit of WebSockets: handshakes, HTTP requests, clients that are turned away.
 HEADROOM: Final = 128
@@ -76,6 +76,4 @@ def _too_large(reason: str) -> bytes:
         "picture, or compress it more",
         reason,
     )
-    return protocols.event_message(
-        Error(ErrorData(refused.code, str(refused), refused.details))
-    ).data
+    return protocols.event_message(error_event(refused)).data

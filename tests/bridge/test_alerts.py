@@ -84,7 +84,7 @@ async def test_unsubscribing() -> None:
         assert session._silence is not None
         assert session._silence.when() is None
         await browser.send("unsubscribe_alerts")
-        await until(lambda: session._watching is None)
+        await until(lambda: not session._alerts.active)
         # Who only listens need not speak; who does neither is let go.
         assert await browser.closed() == 1000
 

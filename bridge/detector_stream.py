@@ -226,9 +226,9 @@ class DetectorStream:
                     await call.write(pb.StreamDetectionsRequest(config=self._config))
                 entry = self._queue.next_frame() if self._room() else None
                 if entry is not None:
-                    assert entry.frame is not None
+                    assert entry.request is not None
                     self._expect_answer()
-                    await call.write(pb.StreamDetectionsRequest(frame=entry.frame))
+                    await call.write(entry.request)
                 elif not self._config_unsent:
                     self._work.clear()
                     await self._work.wait()

@@ -32,8 +32,8 @@ class Entry:
     Attributes:
         sequence: its number on the connection, from 1.
         timestamp: the client's own, to be echoed.
-        frame: what the detector is to look at; None where it was sent and need not be sent again, or
-            where there is only an answer.
+        request: the frame, as it is sent to the detector; None where it was sent and need not be sent
+            again, or where there is only an answer.
         size: bytes of the frame's image.
         answer: ready to be sent, once it is its turn.
         call_sequence: its number in the detector's call, from 1; 0 while it waits.
@@ -42,7 +42,7 @@ class Entry:
 
     sequence: int
     timestamp: Number | None = None
-    frame: pb.Frame | None = None
+    request: pb.StreamDetectionsRequest | None = None
     size: int = 0
     answer: Message | None = None
     call_sequence: int = 0
@@ -80,7 +80,7 @@ class FrameQueue:
         self._waiting_bytes = 0
         self._sent = 0
         self._in_flight = 0
-        self._newest: Entry | None = None  # of those that were sent; it keeps its frame
+        self._newest: Entry | None = None  # of those that were sent; it keeps its request
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -121,7 +121,7 @@ class FrameQueue:
         self._in_flight += 1
         entry.call_sequence = self._sent
         if self._newest is not None:
-            self._newest.frame = None
+            self._newest.request = None
         self._newest = entry
         return entry
 
@@ -136,7 +136,7 @@ class FrameQueue:
             if entry.call_sequence == call_sequence:
                 found = entry
                 entry.call_sequence = 0
-                entry.frame = None
+                entry.request = None
             else:
                 self._entries.remove(entry)
             if entry is self._newest:
@@ -178,7 +178,7 @@ class FrameQueue:
                 self._waiting.append(newest)
                 self._waiting_bytes += newest.size
             else:
-                newest.frame = None
+                newest.request = None
                 given_up = newest
         for entry in lost:
             self._entries.remove(entry)

@@ -29,11 +29,11 @@ class IncomingFrame(NamedTuple):
     """A frame to look at.
 
     Attributes:
-        frame: for the detector.
+        request: for the detector.
         timestamp: the client's own, as sent.
     """
 
-    frame: pb.Frame
+    request: pb.StreamDetectionsRequest
     timestamp: events.Number | None
 
 
@@ -91,7 +91,7 @@ class JsonProtocol:
         if isinstance(request, events.ProcessFrame):
             data = request.data
             return IncomingFrame(
-                translation.to_frame(data, decode_image(data.frame)), data.timestamp
+                translation.to_request(data, decode_image(data.frame)), data.timestamp
             )
         return _translated(request)
 
@@ -127,7 +127,7 @@ class JsonBinaryProtocol(JsonProtocol):
         request = json_text.decode_header_request(header)
         if isinstance(request, events.ProcessFrameHeader):
             data = request.data
-            return IncomingFrame(translation.to_frame(data, bytes(image)), data.timestamp)
+            return IncomingFrame(translation.to_request(data, bytes(image)), data.timestamp)
         if image:
             raise Refused(
                 ErrorCode.INVALID_MESSAGE,
@@ -153,7 +153,7 @@ class ProtobufProtocol:
             ) from error
         match request.WhichOneof("message"):
             case "frame":
-                return IncomingFrame(request.frame, None)
+                return IncomingFrame(request, None)
             case "config":
                 translation.check_config(request.config)
                 return request.config

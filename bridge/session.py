@@ -170,15 +170,15 @@ class Session:
             case events.Authenticate():
                 pass  # it is in already
 
-    def _take_frame(self, request: protocols.IncomingFrame, sequence: int) -> None:
-        size, most = protocols.image_size(request.frame), self._settings.max_frame_bytes
+    def _take_frame(self, frame: protocols.IncomingFrame, sequence: int) -> None:
+        size, most = protocols.image_size(frame.request.frame), self._settings.max_frame_bytes
         if size > most:
             raise Refused(
                 ErrorCode.FRAME_TOO_LARGE,
                 f"the image has {size:,} bytes, and at most {most:,} are accepted (MAX_FRAME_BYTES); send a "
                 "smaller picture, or compress it more",
             )
-        entry = Entry(sequence, request.timestamp, request.frame, size)
+        entry = Entry(sequence, frame.timestamp, frame.request, size)
         dropped = self._queue.put_frame(entry)
         if dropped:
             self._drops[_CLIENT_SLOW if self._writing.locked() else _SUPERSEDED] += dropped

@@ -50,13 +50,16 @@ ERROR_CODES: Final[Mapping[int, ErrorCode]] = {
 # ---- To the detector -----------------------------------------------------------------------------
 
 
-def to_frame(header: events.FrameHeader, image: bytes | bytearray) -> pb.Frame:
-    """Return a frame as the contract has it.
+def to_request(header: events.FrameHeader, image: bytes) -> pb.StreamDetectionsRequest:
+    """Return a frame as it is sent to the detector.
 
     Raises:
         Refused: a name or the time is out of its range.
     """
-    frame = pb.Frame(encoded=bytes(image))
+    request = pb.StreamDetectionsRequest()
+    # Filled in place: a Frame made apart would be copied into the request, with its image.
+    frame = request.frame
+    frame.encoded = image
     if header.camera:
         json_text.check_name(header.camera, "data.camera")
         frame.camera = header.camera
@@ -68,7 +71,7 @@ def to_frame(header: events.FrameHeader, image: bytes | bytearray) -> pb.Frame:
         frame.capture_time.CopyFrom(to_timestamp(header.timestamp))
     if header.settings is not None:
         frame.settings.CopyFrom(_to_settings(header.settings))
-    return frame
+    return request
 
 
 def to_config(settings: events.StreamSettings) -> pb.StreamConfig:

@@ -29,7 +29,7 @@ class QueueMachine(RuleBasedStateMachine):
     def entry(self, size: int = 0) -> Entry:
         """Return the client's next message."""
         self.sequence += 1
-        return Entry(self.sequence, frame=pb.Frame(), size=size)
+        return Entry(self.sequence, request=pb.StreamDetectionsRequest(), size=size)
 
     def answer(self, entry: Entry) -> None:
         """Have a message answered."""
@@ -54,7 +54,7 @@ class QueueMachine(RuleBasedStateMachine):
         entry = self.queue.next_frame()
         if entry is not None:
             self.calls.append(entry)
-            assert entry.frame is not None
+            assert entry.request is not None
             assert entry.call_sequence == len(self.calls)
 
     @precondition(lambda self: self.queue.in_flight)
@@ -92,7 +92,9 @@ class QueueMachine(RuleBasedStateMachine):
         assert len(waiting) <= MAX_FRAMES
         assert len(waiting) <= 1 or sum(each.size for each in waiting) <= MAX_BYTES
         assert self.queue._waiting_bytes == sum(each.size for each in waiting)
-        kept = [each for each in self.queue._entries if each.frame is not None and not each.answer]
+        kept = [
+            each for each in self.queue._entries if each.request is not None and not each.answer
+        ]
         assert len(kept) <= MAX_FRAMES + 1
 
     @invariant()
@@ -110,14 +112,15 @@ def test_the_newest_frame_of_a_call_is_sent_again() -> None:
     """Unless a newer one waits."""
     queue = FrameQueue(max_frames=2, max_bytes=1000, max_tries=2)
     for number in (1, 2):
-        queue.put_frame(Entry(number, frame=pb.Frame(frame_id=str(number))))
+        frame = pb.Frame(frame_id=str(number))
+        queue.put_frame(Entry(number, request=pb.StreamDetectionsRequest(frame=frame)))
         queue.next_frame()
     assert queue.call_ended(had_them=True) == (1, None)
     again = queue.next_frame()
     assert again is not None
-    assert again.frame is not None
-    assert (again.sequence, again.frame.frame_id, again.call_sequence) == (2, "2", 1)
-    queue.put_frame(Entry(3, frame=pb.Frame()))
+    assert again.request is not None
+    assert (again.sequence, again.request.frame.frame_id, again.call_sequence) == (2, "2", 1)
+    queue.put_frame(Entry(3, request=pb.StreamDetectionsRequest()))
     assert queue.call_ended(had_them=True) == (1, None)
     assert queue.waiting == 1
 
@@ -125,7 +128,7 @@ def test_the_newest_frame_of_a_call_is_sent_again() -> None:
 def test_out_of_order_where_nobody_answers() -> None:
     """Refusals need not wait for frames that no detector has."""
     queue = FrameQueue(max_frames=2, max_bytes=1000, max_tries=2)
-    queue.put_frame(Entry(1, frame=pb.Frame()))
+    queue.put_frame(Entry(1, request=pb.StreamDetectionsRequest()))
     queue.put_answer(Entry(2, answer=Message(b"2", text=True)))
     assert queue.ready(in_order=True) is None
     assert queue.ready(in_order=False) == (b"2", True)

@@ -31,8 +31,8 @@ class Owner(Protocol):
     async def on_answer(self, entry: Entry, response: pb.StreamDetectionsResponse) -> None:
         """Take an answer."""
 
-    async def on_configured(self, config: pb.StreamConfig) -> None:
-        """Learn that a configuration was taken."""
+    async def on_configured(self, config: pb.StreamConfig, *, asked: bool) -> None:
+        """Learn which configuration applies, and whether the client asked for it."""
 
     async def on_config_refused(self, message: str) -> None:
         """Learn that the detector does not accept the configuration; the one before applies again."""
@@ -193,10 +193,11 @@ class DetectorStream:
             self._heard = True
             match response.WhichOneof("message"):
                 case "configured":
-                    if confirmations and confirmations.popleft():
+                    asked = bool(confirmations) and confirmations.popleft()
+                    if asked:
                         self._asked = self._asked and self._config_unsent
                         self._config_before = self._config
-                        await self._owner.on_configured(response.configured)
+                    await self._owner.on_configured(response.configured, asked=asked)
                 case "summary":
                     self._owner.on_drops(response.drops, 0)
                     return "the detector goes down"

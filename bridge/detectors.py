@@ -20,8 +20,8 @@ _log = structlog.get_logger()
 
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["DetectorService"].full_name
 _UNARY_SECONDS: Final = 5.0
-_LOOK_AGAIN_SECONDS: Final = (0.1, 1.0)  # first and longest pause before a detector is tried again
-_RECONNECT_MS: Final = (100, 1000)
+_LOOK_AGAIN_SECONDS: Final = (0.1, 0.5)  # first and longest pause before a detector is tried again
+_RECONNECT_MS: Final = (100, 500)
 #: The detector permits a ping every 10 s, and gives more of them a GOAWAY.
 _KEEPALIVE_MS: Final = 15_000
 _KEEPALIVE_TIMEOUT_MS: Final = 5_000

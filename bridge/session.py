@@ -18,7 +18,7 @@ from bridge.detector_stream import DetectorStream
 from bridge.detectors import Detectors
 from bridge.errors import ErrorCode, Refused
 from bridge.frame_queue import Entry, FrameQueue, Message
-from bridge.rate_limit import TokenBucket, Verdict
+from bridge.rate_limit import Pace, TokenBucket, Verdict
 from bridge.refusals import echo, error_event
 from bridge.settings import Settings
 
@@ -54,6 +54,7 @@ class Session:
         self._settings: Final = settings
         self._client_id: Final = str(websocket.id)
         self._bucket: Final = TokenBucket(settings.max_frame_rate, settings.max_frame_burst)
+        self._pace: Final = Pace()
         self._queue: Final = FrameQueue(
             max_frames=settings.bridge_buffer_frames,
             max_bytes=settings.bridge_buffer_bytes,
@@ -159,6 +160,7 @@ class Session:
             case protocols.IncomingFrame():
                 self._take_frame(request, sequence)
             case pb.StreamConfig():
+                self._pace.change(request.max_frame_rate)
                 self._stream.configure(request)
                 self._start_streaming()
             case events.SubscribeAlerts():
@@ -178,6 +180,9 @@ class Session:
                 f"the image has {size:,} bytes, and at most {most:,} are accepted (MAX_FRAME_BYTES); send a "
                 "smaller picture, or compress it more",
             )
+        if not self._pace.admit(time.monotonic()):
+            self._drops[_RATE_LIMITED] += 1
+            return
         entry = Entry(sequence, frame.timestamp, frame.request, size)
         dropped = self._queue.put_frame(entry)
         if dropped:
@@ -209,9 +214,11 @@ class Session:
         )
         await self._tell_ready()
 
-    async def on_configured(self, config: pb.StreamConfig) -> None:
-        """Tell that a configuration was taken."""
-        await self._send(self._protocol.configured(config))
+    async def on_configured(self, config: pb.StreamConfig, *, asked: bool) -> None:
+        """Keep to the rate that applies; tell the client that its configuration was taken."""
+        self._pace.change(config.max_frame_rate)
+        if asked:
+            await self._send(self._protocol.configured(config))
 
     async def on_config_refused(self, message: str) -> None:
         """Tell that a configuration was not taken."""

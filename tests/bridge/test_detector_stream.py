@@ -7,7 +7,7 @@ import grpc
 
 from tests.bridge.bridges import bridging, client, fake_and_bridge
 from tests.bridge.fake_detector import FakeDetector, faking
-from tests.servers import service_process, until
+from tests.servers import service_process, serving, until
 
 
 async def test_one_error_then_silence_then_work_again() -> None:
@@ -275,3 +275,32 @@ async def test_a_real_detector_answers_for_bad_images(photo: bytes) -> None:
             assert alert["type"] == "crowd_warning"
             assert alert["level"] == "warning"
             assert alert["message"]
+
+
+async def test_a_low_rate_leaves_no_frame_unanswered(photo: bytes) -> None:
+    """What the detector would drop for its rate is dropped here, so its silence never looks like a fault."""
+    async with (
+        serving() as detector,
+        bridging(detector.address, detector_timeout=0.5) as bridge,
+        client(bridge.url) as browser,
+    ):
+        await browser.send("configure", {"max_frame_rate": 0.8})
+        assert (await browser.receive())[1]["max_frame_rate"] == 0.8
+        for _ in range(40):
+            await browser.send_frame(photo)
+        first = await browser.result()
+        assert first["frame"]["sequence"] == 2
+        (session,) = bridge.server._sessions
+        await until(lambda: session._received == 41)
+        assert session._queue.in_flight == 0
+        event = ""
+        while event != "detection_result":
+            await browser.send_frame(photo)
+            try:
+                async with asyncio.timeout(0.05):
+                    event, data = await browser.receive()
+            except TimeoutError:
+                continue
+        assert set(data["drops"]) == {"rate_limited"}
+        told = first["drops"].get("rate_limited", 0) + data["drops"]["rate_limited"]
+        assert told == data["frame"]["sequence"] - 3

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.rate_limit import TokenBucket, Verdict
+from bridge.rate_limit import Pace, TokenBucket, Verdict
+from detector_service.scheduling.rate_limiter import RateLimiter
 
 GAPS = st.lists(st.floats(0, 0.5), max_size=200)
 
@@ -45,3 +46,29 @@ def test_a_burst_of_refusals_is_told_once() -> None:
         Verdict.ADMITTED,
         Verdict.FIRST_REFUSED,
     ]
+
+
+@given(st.floats(0.1, 50), st.lists(st.tuples(st.floats(0, 3), st.floats(0, 0.09)), max_size=100))
+def test_what_the_pace_lets_through_the_detector_does_too(
+    rate: float, frames: list[tuple[float, float]]
+) -> None:
+    """Though each frame takes a little longer or shorter on its way: up to 9 % of the interval."""
+    pace, detector, now = Pace(), RateLimiter(rate), 0.0
+    pace.change(rate)
+    arrived = 0.0
+    for gap, delay in frames:
+        now += gap / rate
+        if pace.admit(now):
+            arrived = max(arrived, now + delay / rate)
+            assert detector.admit(arrived)
+
+
+def test_an_even_camera_keeps_its_rate_and_a_fast_one_gets_it() -> None:
+    """With some jitter; and without a limit, all is let through."""
+    pace = Pace()
+    assert all(pace.admit(0.0) for _ in range(100))
+    pace.change(10)
+    even = sum(pace.admit(1 + number / 10 + 0.03 * (number % 2)) for number in range(100))
+    assert even == 100
+    fast = sum(pace.admit(20 + number / 1000) for number in range(10_000))
+    assert 99 <= fast <= 101

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from bridge.supervisor import Command, Supervisor
-from tests.bridge.bridges import client
+from tests.bridge.bridges import Client, client
 from tests.servers import Process, service_process, until
 
 MODULE = "bridge.run"
@@ -47,6 +47,16 @@ async def running(**environment: str) -> AsyncIterator[tuple[Process, list[str]]
         yield run, lines
 
 
+async def served(browser: Client, photo: bytes) -> dict[str, Any]:
+    """Send a frame; return its result. The bridge may learn a moment later that the detector serves."""
+    await browser.send_frame(photo)
+    event, data = await browser.receive()
+    if event == "error":
+        assert data["code"] == "DETECTOR_UNAVAILABLE"
+        data = await browser.result()
+    return data
+
+
 def websocket(lines: list[str]) -> str:
     """Return the address that was printed."""
     (found,) = [word for line in lines for word in line.split() if word.startswith("ws")]
@@ -57,8 +67,7 @@ async def test_it_serves_prints_addresses_and_stops_both(photo: bytes) -> None:
     """From a photograph to a result; SIGINT ends both, the bridge first, and leaves nothing behind."""
     async with running() as (run, lines):
         async with client(websocket(lines)) as browser:
-            await browser.send_frame(photo)
-            assert (await browser.result())["crowd_analysis"]["face_count"] >= 1
+            assert (await served(browser, photo))["crowd_analysis"]["face_count"] >= 1
         health = websocket(lines).replace("ws", "http", 1).replace("/ws", "/health")
 
         def status() -> int:
@@ -80,8 +89,7 @@ async def test_it_serves_prints_addresses_and_stops_both(photo: bytes) -> None:
 async def test_a_detector_that_crashed_is_started_again(photo: bytes) -> None:
     """The browser stays connected, and is served again."""
     async with running() as (run, lines), client(websocket(lines)) as browser:
-        await browser.send_frame(photo)
-        await browser.result()
+        await served(browser, photo)
         (detector,) = [
             each
             for each in psutil.Process(run.process.pid).children()
@@ -139,8 +147,7 @@ async def test_tokens_and_tls_are_shared(tmp_path: Path, photo: bytes) -> None:
         async with client(
             websocket(lines), ssl=trust, additional_headers={"Authorization": "Bearer secret"}
         ) as browser:
-            await browser.send_frame(photo)
-            await browser.result()
+            await served(browser, photo)
         run.signal(signal.SIGTERM)
         assert await run.ended() == 0
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -27,7 +29,7 @@ from crowd_detector import (
 from detector_service import engines
 from tests.clients.faults import configured, faulty, proxied, result
 from tests.engines import gated
-from tests.servers import Running, serving, until
+from tests.servers import ROOT, Running, serving, until
 
 
 @pytest.fixture
@@ -659,3 +661,12 @@ async def test_a_drain_is_survived(photo: bytes) -> None:
             await services.enter_async_context(serving(grpc_port=port))
             answers += [answer async for answer in stream]
     assert [answer.frame_id for answer in answers] == [str(number) for number in range(60)]
+
+
+def test_the_library_is_silent_unless_it_is_asked() -> None:
+    """What it logs goes where its user sends it, and not to the terminal of its own accord."""
+    code = "import crowd_detector, logging; logging.getLogger('crowd_detector').warning('lost')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert (done.stdout, done.stderr) == ("", "")

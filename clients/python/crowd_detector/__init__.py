@@ -8,6 +8,8 @@ Example:
     3
 """
 
+import logging
+
 from crowd_detector._connection import Tls
 from crowd_detector._flow import WhenFull
 from crowd_detector._sources import Frames
@@ -79,3 +81,6 @@ __all__ = [
     "UnavailableError",
     "WhenFull",
 ]
+
+# Silent unless the program that uses the library sets up logging: libraries do not write to a terminal.
+logging.getLogger("crowd_detector").addHandler(logging.NullHandler())

@@ -24,8 +24,8 @@ from pathlib import Path
 from PIL import Image
 from crowd_detector.cli.video import VideoWriter
 writer = VideoWriter(Path(sys.argv[1]))
-for number in range(300):
-    writer.write(Image.effect_noise((160, 120), 64), number * 40, Fraction(1, 1000))
+for time in range(0, 12_000, int(sys.argv[2])):
+    writer.write(Image.effect_noise((160, 120), 64), time, Fraction(1, 1000))
 os.kill(os.getpid(), 9)
 """
 
@@ -54,12 +54,13 @@ def test_nothing_written_is_no_file(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_killed_without_a_word(tmp_path: Path) -> None:
-    """All but the last second is there."""
+@pytest.mark.parametrize("gap", [40, 1000])
+def test_killed_without_a_word(tmp_path: Path, gap: int) -> None:
+    """All but the last second is there, however many pictures that is."""
     path = tmp_path / "video.mp4"
-    done = subprocess.run([sys.executable, "-c", WRITE_AND_DIE, str(path)], check=False)
+    done = subprocess.run([sys.executable, "-c", WRITE_AND_DIE, str(path), str(gap)], check=False)
     assert done.returncode == -9
-    assert times_of(path)[-1] > 9
+    assert times_of(path)[-1] >= (12_000 - gap) / 1000 - 1.001
 
 
 def test_a_full_disk_leaves_what_was_written(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ _CONTAINER: Final = {
     "flush_packets": "1",
 }
 #: Without B-frames, pictures are stored in the order they are shown, with their own times.
-_H264: Final = {"preset": "veryfast", "crf": "23", "bf": "0"}
+#: Without a look ahead (zerolatency), no picture waits in the encoder where a kill would lose it.
+_H264: Final = {"preset": "veryfast", "crf": "23", "bf": "0", "tune": "zerolatency"}
 #: The finest that MPEG-4 part 2 knows, near enough.
 _MPEG4_CLOCK: Final = Fraction(1, 60_000)
 _BOX: Final = struct.Struct(">I4s")

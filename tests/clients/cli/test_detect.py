@@ -138,6 +138,13 @@ def test_what_cannot_be_answered_does_not_harm_the_others(
     assert (tmp_path / "out" / PHOTO.name).exists()
 
 
+def test_an_endless_input_is_too_large(detector: Detector) -> None:
+    """That is seen without reading it to its end."""
+    done = detector("detect", "/dev/zero")
+    assert done.returncode == 1
+    assert lines(done)[0]["error"]["reason"] == "FRAME_TOO_LARGE"
+
+
 def test_a_file_that_goes_away_in_between(detector: Detector, tmp_path: Path) -> None:
     """Or cannot be read for another reason: a folder that claims to be an image."""
     (tmp_path / "a.jpg").symlink_to(tmp_path / "gone.jpg")

@@ -139,13 +139,15 @@ def test_a_full_disk_is_6(detector: Detector, tmp_path: Path) -> None:
 
 
 @contextmanager
-def unplugged(content: bytes) -> Iterator[str]:
+def unplugged(content: bytes, *, announced: bool = False) -> Iterator[str]:
     """A camera behind an HTTP server, which sends so much and then nothing more."""
 
     class Camera(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "video/mp2t")
+            if announced:
+                self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
 
@@ -163,6 +165,23 @@ def unplugged(content: bytes) -> Iterator[str]:
         server.server_close()
 
 
+def test_a_recording_behind_an_address(detector: Detector, tmp_path: Path) -> None:
+    """It says its length: every frame is answered, and its end is no loss."""
+    content = make_video(tmp_path / "walk.ts", EVEN, container="mpegts").read_bytes()
+    with unplugged(content, announced=True) as address:
+        done = detector("stream", address)
+    assert done.returncode == 0, done.stderr
+    assert len(lines(done.stdout)) == len(EVEN)
+
+
+def test_a_name_with_a_colon(detector: Detector, tmp_path: Path) -> None:
+    """Of a file and of its folder."""
+    video = make_video(tmp_path / "walk.mp4", EVEN[:2]).rename(tmp_path / "12:30.mp4")
+    done = detector("stream", video.name, "--save", "on:monday", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(times_of(tmp_path / "on:monday" / "12:30-annotated.mp4")) == 2
+
+
 def test_a_camera_that_is_unplugged_is_5(detector: Detector, tmp_path: Path) -> None:
     """What came before is answered and saved, the name of the file says when."""
     video = make_video(tmp_path / "camera.ts", range(0, 4000, 40), container="mpegts")
@@ -177,7 +196,8 @@ def test_a_camera_that_is_unplugged_is_5(detector: Detector, tmp_path: Path) -> 
 
 def test_an_address_where_nothing_listens_is_5(detector: Detector) -> None:
     """The source's fault, not the service's."""
-    done = detector("stream", "rtsp://127.0.0.1:9/camera")
+    done = detector("stream", "rtsp://me:secret@127.0.0.1:9/camera")
+    assert "secret" not in done.stderr
     assert done.returncode == 5
     assert (
         "rtsp://127.0.0.1:9/camera cannot be opened as a video: connection refused" in done.stderr

@@ -6,7 +6,10 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
+from av.video.reformatter import ColorRange, VideoReformatter
+from crowd_detector.cli.encoding import to_image
 from crowd_detector.cli.exit_codes import ExitCode
 from crowd_detector.cli.failures import Failure
 from crowd_detector.cli.video import VideoWriter, complete_length, even
@@ -46,6 +49,24 @@ def test_a_size_that_changes_and_one_that_is_odd(tmp_path: Path) -> None:
         writer.write(Image.new("RGB", size), number * 40, CLOCK)
     writer.close()
     assert len(times_of(tmp_path / "video.mp4")) == 3
+
+
+def test_colours_and_the_shape_of_pixels_are_kept(tmp_path: Path) -> None:
+    """And said, so that no player has to guess; a name with a colon is a name."""
+    path = tmp_path / "12:30.mp4"
+    writer = VideoWriter(path)
+    for time in (0, 40):
+        writer.write(Image.new("RGB", (64, 48), (200, 40, 30)), time, CLOCK, Fraction(4, 3))
+    writer.close()
+    with av.open(f"file:{path}") as container:
+        stream = container.streams.video[0]
+        assert stream.sample_aspect_ratio == Fraction(4, 3)
+        frame = next(container.decode(video=0))
+    assert (frame.colorspace, frame.color_primaries, frame.color_trc) == (1, 1, 1)
+    assert frame.color_range == ColorRange.MPEG
+    pixel = to_image(frame, VideoReformatter()).getpixel((32, 24))
+    assert isinstance(pixel, tuple)
+    assert all(abs(one - other) < 6 for one, other in zip(pixel, (200, 40, 30), strict=True))
 
 
 def test_nothing_written_is_no_file(tmp_path: Path) -> None:

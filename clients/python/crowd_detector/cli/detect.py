@@ -5,6 +5,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,7 @@ from crowd_detector.cli.saving import ImageSaver, NotDrawnError
 from crowd_detector.cli.tables import ImagesTable
 
 _LARGEST: Final = 32 * 1024 * 1024  # bytes; the service's own limit, by default
+_CHUNK: Final = 1024 * 1024  # bytes
 _LONGEST_ID: Final = 256  # bytes; the contract's limit
 _BAR_FROM: Final = 2  # images
 
@@ -152,8 +154,11 @@ def frame_id(path: str) -> str:
 
 
 def _content(path: str) -> bytes:
-    if path == images.STANDARD_INPUT:
-        # Not sys.stdin: a thread that waits for its buffer would trouble the interpreter's end.
-        with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as file:
-            return file.read()
-    return Path(path).read_bytes()
+    """Return what a file holds; of one that is too large, enough to see that it is."""
+    # Not sys.stdin: a thread that waits for its buffer would trouble the interpreter's end.
+    standard = path == images.STANDARD_INPUT
+    content = bytearray()
+    with FileIO(sys.stdin.fileno() if standard else path, closefd=not standard) as file:
+        while len(content) <= _LARGEST and (chunk := file.read(_CHUNK)):
+            content += chunk
+    return bytes(content)

@@ -36,6 +36,9 @@ from crowd_detector.cli.sources import Source, parse
 from crowd_detector.cli.tables import summary_sentence
 from crowd_detector.cli.video import VideoWriter
 
+_IN_FLIGHT: Final = 8  # pictures between the video and the answer
+_IN_FLIGHT_LARGE: Final = 3  # of 4K, each is some 25 MB as it was read and as it is sent
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -76,6 +79,7 @@ def run(connection: Connection, options: Options) -> None:
                 camera=source.name,
                 settings=options.settings,
                 when_full=WhenFull.NEWEST if reader.live else WhenFull.WAIT,
+                max_in_flight=_IN_FLIGHT_LARGE if reader.large else _IN_FLIGHT,
                 on_reconnect=outages.tell,
             )
             outages.stream = stream
@@ -101,7 +105,7 @@ def target(folder: Path, source: Source, *, live: bool) -> Path:
     """
     suffix = f"-{datetime.now().astimezone():%Y%m%d-%H%M%S}" if live else "-annotated"
     path = folder / f"{source.name}{suffix}.mp4"
-    if path.exists() and Path(source.url).exists() and path.samefile(source.url):
+    if path.exists() and Path(source.shown).exists() and path.samefile(source.shown):
         raise Failure(
             f"{path} would be replaced by its annotated video; save to another folder",
             ExitCode.USAGE,
@@ -130,7 +134,7 @@ class Recording:
         image = to_image(picture.frame, self._reformatter)
         if isinstance(answer, Result):
             image = annotated(image, answer, f"frame {picture.number}  {clock(picture.time)}")
-        self._writer.write(image, picture.pts, picture.time_base)
+        self._writer.write(image, picture.pts, picture.time_base, picture.aspect)
 
     def close(self) -> str:
         """Finish the file; return what there is to say of it."""

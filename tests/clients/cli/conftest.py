@@ -58,6 +58,7 @@ def detector(environment: dict[str, str]) -> Callable[..., "subprocess.Completed
         *arguments: str | Path,
         stdin: bytes | None = None,
         before: Callable[[], object] | None = None,
+        folder: Path | None = None,
         **variables: str,
     ) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
@@ -67,6 +68,7 @@ def detector(environment: dict[str, str]) -> Callable[..., "subprocess.Completed
             capture_output=True,
             env=environment | variables,
             preexec_fn=before,
+            cwd=folder,
             timeout=60,
             check=False,
         )
@@ -85,6 +87,7 @@ def make_video(
     container: str = "mp4",
     matrix: Sequence[int] | None = None,
     move: bool = True,
+    aspect: Fraction = Fraction(1),
 ) -> Path:
     """Write a video of the photograph, with a picture at each of these times (1/1000 s)."""
     photo = Image.open(PHOTO).convert("RGB").resize(size)
@@ -95,6 +98,7 @@ def make_video(
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 1000)
         stream.time_base = Fraction(1, 1000)
+        stream.codec_context.sample_aspect_ratio = aspect
         for number, time in enumerate(times):
             picture = photo.copy()
             if move:

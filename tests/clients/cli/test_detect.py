@@ -81,13 +81,38 @@ def test_annotated_images(detector: Detector, tmp_path: Path) -> None:
 
 
 def test_what_was_looked_at_is_never_replaced(detector: Detector, tmp_path: Path) -> None:
-    """Wrong usage."""
-    path = tmp_path / "photo.jpg"
+    """Neither by its own annotated picture nor by another's; that is known before anything is sent."""
+    path, other = tmp_path / "photo.jpg", tmp_path / "other" / "photo.jpg"
+    other.parent.mkdir()
     path.write_bytes(PHOTO.read_bytes())
-    done = detector("detect", path, "--save", tmp_path)
-    assert done.returncode == 2
-    assert "save to another folder" in done.stderr
-    assert path.read_bytes() == PHOTO.read_bytes()
+    other.write_bytes(PHOTO.read_bytes())
+    for looked_at in ([path], [other, path], [path, other]):
+        done = detector("detect", *looked_at, "--save", tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "save to another folder" in done.stderr
+        assert path.read_bytes() == other.read_bytes() == PHOTO.read_bytes()
+
+
+def test_a_number_leads_to_no_image_that_is_looked_at(detector: Detector, tmp_path: Path) -> None:
+    """Names that come twice get numbers; those are passed over that name one of the images."""
+    for name in ("a/x.png", "b/x.png", "out/x-2.png"):
+        (tmp_path / name).parent.mkdir()
+        Image.new("RGB", (32, 32)).save(tmp_path / name)
+    before = (tmp_path / "out" / "x-2.png").read_bytes()
+    folders = [tmp_path / "a", tmp_path / "b", tmp_path]
+    done = detector("detect", *folders, "--save", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "x-2.png").read_bytes() == before
+    assert (tmp_path / "out" / "x-3.png").exists()
+
+
+def test_a_phones_image_of_several(detector: Detector, tmp_path: Path) -> None:
+    """MPO: a JPEG with more behind it; the first is looked at and annotated."""
+    photo = load(PHOTO)
+    photo.save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[photo])
+    done = detector("detect", tmp_path / "phone.jpg", "--save", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert load(tmp_path / "out" / "phone.jpg").format == "JPEG"
 
 
 def test_what_cannot_be_answered_does_not_harm_the_others(
@@ -111,6 +136,13 @@ def test_what_cannot_be_answered_does_not_harm_the_others(
         "huge.jpg": "FRAME_TOO_LARGE",
     }
     assert (tmp_path / "out" / PHOTO.name).exists()
+
+
+def test_an_endless_input_is_too_large(detector: Detector) -> None:
+    """That is seen without reading it to its end."""
+    done = detector("detect", "/dev/zero")
+    assert done.returncode == 1
+    assert lines(done)[0]["error"]["reason"] == "FRAME_TOO_LARGE"
 
 
 def test_a_file_that_goes_away_in_between(detector: Detector, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 import subprocess
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import trustme
 
 from tests.servers import serving
 
-from .conftest import PHOTO
+from .conftest import COMMAND, PHOTO
 
 Detector = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -112,15 +113,48 @@ def test_a_bug_can_be_looked_at(detector: Detector) -> None:
     assert "Traceback" in done.stderr
 
 
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_standard_file_that_is_closed(detector: Detector, number: int) -> None:
+    """Nothing is read from it, and what is written to it is lost."""
+    assert detector("models", before=lambda: os.close(number)).returncode == 0
+
+
+def test_no_standard_input_is_no_image(detector: Detector) -> None:
+    """Rather than a mistake in the program."""
+    done = detector("detect", "-", before=lambda: os.close(0))
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["error"]["reason"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["completion", "bash"], ["stats"]]
+)
+def test_a_closed_pipe_is_141(environment: dict[str, str], arguments: list[str]) -> None:
+    """Without a word."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        env=environment,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["completion", "bash"], ["stats"]]
+)
 def test_output_that_cannot_be_written_is_6(
-    detector: Detector, environment: dict[str, str]
+    environment: dict[str, str], arguments: list[str]
 ) -> None:
     """A full disk under the standard output."""
-    from .conftest import COMMAND
-
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [*COMMAND, "stats"],
+            [*COMMAND, *arguments],
             env=environment,
             stdout=full,
             stderr=subprocess.PIPE,

@@ -93,6 +93,28 @@ def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
         options.connection({}, {}, tmp_path / "config.toml")
 
 
+def test_a_token_that_is_no_text(tmp_path: Path) -> None:
+    """A key of another kind, say."""
+    (tmp_path / "token").write_bytes(b"\xff\xfe")
+    with pytest.raises(Failure, match="holds no token: it is not UTF-8 text") as failure:
+        options.resolve([{"token-file": tmp_path / "token"}])
+    assert failure.value.code is ExitCode.USAGE
+
+
+def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is meant by ~ in a variable too; where there is none, no file lies there."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "token").write_text("t")
+    assert options.connection({}, NOWHERE | {"DETECTOR_TOKEN_FILE": "~/token"}, None).token == "t"
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    assert options.connection({}, {}, None) == options.Connection("localhost:50051")
+
+
+def homeless(path: Path) -> Path:
+    """Do as for a user that the system does not know."""
+    raise RuntimeError("Could not determine home directory.")
+
+
 @pytest.mark.parametrize(
     ("text", "on"), [("1", True), ("true", True), ("YES", True), ("0", False), ("off", False)]
 )

@@ -2,8 +2,10 @@
 
 import gc
 import wave
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from time import sleep
 
 import av
 import pytest
@@ -17,7 +19,7 @@ from crowd_detector.cli.sources import parse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .conftest import CLOCKWISE, EVEN, UNEVEN, make_video
+from .conftest import CLOCKWISE, EVEN, PHOTO, UNEVEN, make_video
 
 
 def open_video(path: Path) -> Reader:
@@ -64,6 +66,37 @@ def test_a_video_that_is_cut_off(tmp_path: Path, container: str) -> None:
     assert failure.code is ExitCode.SOURCE
     assert "broken or cut off" in str(failure)
     assert f"{len(pictures)} pictures could be read" in str(failure)
+
+
+def test_two_videos_in_one(tmp_path: Path) -> None:
+    """The second begins where the first ends, though its own clock begins anew."""
+    path = make_video(tmp_path / "video.ts", range(0, 3000, 40), container="mpegts")
+    path.write_bytes(path.read_bytes() * 2)
+    pictures, _ = read(path)
+    assert len(pictures) >= 148
+    assert pictures[-1].time == pytest.approx(6, abs=0.2)
+
+
+def test_a_camera_that_sends_images(tmp_path: Path) -> None:
+    """Which have no times: FFmpeg's would be 1/25 s apart, whenever they came."""
+    path = tmp_path / "camera"
+    part = b"--next\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n"
+    photo = PHOTO.read_bytes()
+    path.write_bytes(part % (len(photo), photo) * 5)
+    source = replace(parse(str(path), {}), format="mpjpeg", live=True)
+    pictures = Reader(source).pictures()
+    next(pictures)
+    sleep(0.5)  # the camera waits
+    assert next(pictures).time >= 0.5
+
+
+@pytest.mark.parametrize("matrix", [None, CLOCKWISE])
+def test_pixels_that_are_not_square(tmp_path: Path, matrix: tuple[int, ...] | None) -> None:
+    """Their shape is the picture's, upright as it is."""
+    path = make_video(tmp_path / "wide.mp4", (0, 40), matrix=matrix, aspect=Fraction(4, 3))
+    pictures, _ = read(path)
+    expected = Fraction(4, 3) if matrix is None else Fraction(3, 4)
+    assert {picture.aspect for picture in pictures} == {expected}
 
 
 def silent_film_without_film(path: Path) -> None:

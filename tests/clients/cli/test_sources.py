@@ -31,6 +31,19 @@ def test_an_address(address: str, name: str, live: bool, maybe: bool) -> None:
     assert source.url == address
 
 
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rtsp://user:p@ss@cam.local/live", "rtsp://cam.local/live"),
+        ("rtsp://cam.local/live@1", "rtsp://cam.local/live@1"),
+        ("-", "standard input"),
+    ],
+)
+def test_sentences_hold_no_password(address: str, shown: str) -> None:
+    """Nor FFmpeg's own words."""
+    assert parse(address, {}, "linux").shown == shown
+
+
 def test_the_screen() -> None:
     """Under X11; elsewhere one sentence."""
     assert parse("screen", {"DISPLAY": ":1"}, "linux").format == "x11grab"
@@ -42,7 +55,7 @@ def test_a_file(tmp_path: Path) -> None:
     """Its name without the suffix."""
     path = tmp_path / "walk.mp4"
     path.touch()
-    assert parse(str(path), {}) == Source("walk", str(path))
+    assert parse(str(path), {}) == Source("walk", f"file:{path}")
 
 
 @pytest.mark.parametrize("name", ["nowhere.mp4", "."])

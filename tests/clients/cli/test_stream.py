@@ -61,7 +61,7 @@ def test_odd_sizes(detector: Detector, tmp_path: Path, size: tuple[int, int]) ->
     done = detector("stream", video, "--save", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert [(a["width"], a["height"]) for a in lines(done.stdout)] == [size]
-    assert len(times_of(tmp_path / "out" / "odd.mp4")) == 1
+    assert len(times_of(tmp_path / "out" / "odd-annotated.mp4")) == 1
 
 
 def test_the_annotated_video(detector: Detector, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_the_annotated_video(detector: Detector, tmp_path: Path) -> None:
     video = make_video(tmp_path / "phone.mp4", UNEVEN, size=(320, 240), matrix=CLOCKWISE)
     done = detector("stream", video, "--save", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    saved = tmp_path / "out" / "phone.mp4"
+    saved = tmp_path / "out" / "phone-annotated.mp4"
     assert f"annotated in {saved}" in done.stderr
     assert times_of(saved) == [time / 1000 for time in UNEVEN]
     assert {(a["width"], a["height"]) for a in lines(done.stdout)} == {(240, 320)}
@@ -97,9 +97,15 @@ def test_standard_input(detector: Detector, tmp_path: Path) -> None:
 
 
 def test_what_was_looked_at_is_never_replaced(detector: Detector, tmp_path: Path) -> None:
-    """Wrong usage."""
-    video = make_video(tmp_path / "walk.mp4", EVEN[:2])
+    """The annotated video has a name of its own; a link that bears it leads to wrong usage."""
+    video = make_video(tmp_path / "walk.mkv", EVEN[:2], container="matroska")
+    (tmp_path / "walk.mp4").write_text("of another day")
     before = video.read_bytes()
+    assert detector("stream", video, "--save", tmp_path).returncode == 0
+    assert (tmp_path / "walk.mp4").read_text() == "of another day"
+    assert len(times_of(tmp_path / "walk-annotated.mp4")) == 2
+    (tmp_path / "walk-annotated.mp4").unlink()
+    (tmp_path / "walk-annotated.mp4").symlink_to(video)
     done = detector("stream", video, "--save", tmp_path)
     assert (done.returncode, video.read_bytes()) == (2, before)
     assert "save to another folder" in done.stderr
@@ -114,7 +120,7 @@ def test_a_video_that_is_cut_off_is_5(detector: Detector, tmp_path: Path) -> Non
     assert done.returncode == 5
     assert 10 < answered < 100
     assert f"broken or cut off; {answered} pictures" in done.stderr
-    assert len(times_of(tmp_path / "out" / "cut.mp4")) == answered
+    assert len(times_of(tmp_path / "out" / "cut-annotated.mp4")) == answered
 
 
 def test_a_full_disk_is_6(detector: Detector, tmp_path: Path) -> None:
@@ -128,18 +134,20 @@ def test_a_full_disk_is_6(detector: Detector, tmp_path: Path) -> None:
 
     done = detector("stream", video, "--save", tmp_path / "out", before=limit)
     assert done.returncode == 6
-    assert f"detector: {tmp_path / 'out' / 'walk.mp4'}: File too large\n" in done.stderr
-    assert 10 < len(times_of(tmp_path / "out" / "walk.mp4")) < 200
+    assert f"detector: {tmp_path / 'out' / 'walk-annotated.mp4'}: File too large\n" in done.stderr
+    assert 10 < len(times_of(tmp_path / "out" / "walk-annotated.mp4")) < 200
 
 
 @contextmanager
-def unplugged(content: bytes) -> Iterator[str]:
+def unplugged(content: bytes, *, announced: bool = False) -> Iterator[str]:
     """A camera behind an HTTP server, which sends so much and then nothing more."""
 
     class Camera(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "video/mp2t")
+            if announced:
+                self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
 
@@ -157,6 +165,23 @@ def unplugged(content: bytes) -> Iterator[str]:
         server.server_close()
 
 
+def test_a_recording_behind_an_address(detector: Detector, tmp_path: Path) -> None:
+    """It says its length: every frame is answered, and its end is no loss."""
+    content = make_video(tmp_path / "walk.ts", EVEN, container="mpegts").read_bytes()
+    with unplugged(content, announced=True) as address:
+        done = detector("stream", address)
+    assert done.returncode == 0, done.stderr
+    assert len(lines(done.stdout)) == len(EVEN)
+
+
+def test_a_name_with_a_colon(detector: Detector, tmp_path: Path) -> None:
+    """Of a file and of its folder."""
+    video = make_video(tmp_path / "walk.mp4", EVEN[:2]).rename(tmp_path / "12:30.mp4")
+    done = detector("stream", video.name, "--save", "on:monday", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(times_of(tmp_path / "on:monday" / "12:30-annotated.mp4")) == 2
+
+
 def test_a_camera_that_is_unplugged_is_5(detector: Detector, tmp_path: Path) -> None:
     """What came before is answered and saved, the name of the file says when."""
     video = make_video(tmp_path / "camera.ts", range(0, 4000, 40), container="mpegts")
@@ -171,7 +196,8 @@ def test_a_camera_that_is_unplugged_is_5(detector: Detector, tmp_path: Path) -> 
 
 def test_an_address_where_nothing_listens_is_5(detector: Detector) -> None:
     """The source's fault, not the service's."""
-    done = detector("stream", "rtsp://127.0.0.1:9/camera")
+    done = detector("stream", "rtsp://me:secret@127.0.0.1:9/camera")
+    assert "secret" not in done.stderr
     assert done.returncode == 5
     assert (
         "rtsp://127.0.0.1:9/camera cannot be opened as a video: connection refused" in done.stderr
@@ -207,7 +233,31 @@ def test_a_signal_leaves_a_valid_video_and_a_summary(
     assert "frames answered" in errors
     assert errors.endswith("detector: stopped\n")
     answers = lines("".join(before) + rest)
-    assert len(times_of(tmp_path / "out" / "endless.mp4")) in (len(answers), len(answers) - 1)
+    assert len(times_of(tmp_path / "out" / "endless-annotated.mp4")) in (
+        len(answers),
+        len(answers) - 1,
+    )
+
+
+def test_ctrl_c_while_a_source_is_opened(environment: dict[str, str]) -> None:
+    """As at any other time, though FFmpeg waits to learn what it is that arrives."""
+    process = subprocess.Popen(
+        [*COMMAND, "stream", "-"],
+        env=environment,
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdin.write(bytes(100_000))  # more than a pipe holds: it is being read
+    process.send_signal(signal.SIGINT)
+    with process.stdin, process.stdout, process.stderr:  # it stays open meanwhile
+        written = process.stdout.read(), process.stderr.read()
+        assert process.wait(60) == 130
+    assert written == (b"", b"detector: stopped\n")
 
 
 def test_a_reader_that_has_seen_enough(environment: dict[str, str], tmp_path: Path) -> None:
@@ -251,12 +301,15 @@ async def test_a_service_that_is_restarted(environment: dict[str, str], tmp_path
         first.signal(signal.SIGKILL)
         await first.process.wait()
     async with asyncio.timeout(60):
-        errors = await command.stderr.readline()
+        errors = await command.stderr.readline()  # the service is away until it was told
         async with service_process(GRPC_PORT=port) as second:
             await second.serves()
             rest, more = await command.communicate()
-    assert b"trying again" in errors
     assert command.returncode == 0, more
+    assert errors.startswith(b"detector: trying again for up to a minute: ")
+    told, summary = more.decode().splitlines()[:-1], more.decode().splitlines()[-1]
+    assert told == []  # once for each outage
+    assert "400 of 400 frames answered" in summary
     assert [answer["frame_id"] for answer in lines((answers + rest).decode())] == [
         str(n) for n in range(1, 401)
     ]

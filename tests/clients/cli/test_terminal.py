@@ -22,14 +22,21 @@ CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 def terminal(environment: dict[str, str]) -> Terminal:
     """Run the command on a terminal; return what was written, without colours, and the exit code."""
 
-    def run(*arguments: str | Path, columns: int = 100) -> tuple[str, int]:
+    def run(
+        *arguments: str | Path, columns: int = 100, files: tuple[int, ...] = (0, 1, 2)
+    ) -> tuple[str, int]:
         main, side = pty.openpty()
         fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
         pid = os.posix_spawn(
             COMMAND[0],
             [*COMMAND, *map(str, arguments)],
             environment | {"TERM": "xterm-256color"},
-            file_actions=[(os.POSIX_SPAWN_DUP2, side, number) for number in (0, 1, 2)],
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, side, number)
+                if number in files
+                else (os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0)
+                for number in (0, 1, 2)
+            ],
             setsid=True,
         )
         os.close(side)
@@ -87,6 +94,15 @@ def test_a_chart_of_the_people_seen(terminal: Terminal, tmp_path: Path) -> None:
     assert "4 ┤" in written
     assert "└───" in written
     assert re.search("[\u2801-\u28ff]", written)
+
+
+def test_a_chart_is_as_wide_as_its_terminal(terminal: Terminal, tmp_path: Path) -> None:
+    """Though neither input nor output are on it."""
+    video = make_video(tmp_path / "walk.mp4", EVEN)
+    written, code = terminal("stream", video, "--watch", columns=50, files=(2,))
+    assert code == 0
+    (axis, *_) = (line for line in written.splitlines() if "└" in line)
+    assert len(axis.strip("\r")) == 50
 
 
 def test_json_on_a_terminal_is_only_that(terminal: Terminal, tmp_path: Path) -> None:

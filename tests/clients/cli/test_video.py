@@ -6,7 +6,10 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
+from av.video.reformatter import ColorRange, VideoReformatter
+from crowd_detector.cli.encoding import to_image
 from crowd_detector.cli.exit_codes import ExitCode
 from crowd_detector.cli.failures import Failure
 from crowd_detector.cli.video import VideoWriter, complete_length, even
@@ -24,8 +27,8 @@ from pathlib import Path
 from PIL import Image
 from crowd_detector.cli.video import VideoWriter
 writer = VideoWriter(Path(sys.argv[1]))
-for number in range(300):
-    writer.write(Image.effect_noise((160, 120), 64), number * 40, Fraction(1, 1000))
+for time in range(0, 12_000, int(sys.argv[2])):
+    writer.write(Image.effect_noise((160, 120), 64), time, Fraction(1, 1000))
 os.kill(os.getpid(), 9)
 """
 
@@ -48,18 +51,37 @@ def test_a_size_that_changes_and_one_that_is_odd(tmp_path: Path) -> None:
     assert len(times_of(tmp_path / "video.mp4")) == 3
 
 
+def test_colours_and_the_shape_of_pixels_are_kept(tmp_path: Path) -> None:
+    """And said, so that no player has to guess; a name with a colon is a name."""
+    path = tmp_path / "12:30.mp4"
+    writer = VideoWriter(path)
+    for time in (0, 40):
+        writer.write(Image.new("RGB", (64, 48), (200, 40, 30)), time, CLOCK, Fraction(4, 3))
+    writer.close()
+    with av.open(f"file:{path}") as container:
+        stream = container.streams.video[0]
+        assert stream.sample_aspect_ratio == Fraction(4, 3)
+        frame = next(container.decode(video=0))
+    assert (frame.colorspace, frame.color_primaries, frame.color_trc) == (1, 1, 1)
+    assert frame.color_range == ColorRange.MPEG
+    pixel = to_image(frame, VideoReformatter()).getpixel((32, 24))
+    assert isinstance(pixel, tuple)
+    assert all(abs(one - other) < 6 for one, other in zip(pixel, (200, 40, 30), strict=True))
+
+
 def test_nothing_written_is_no_file(tmp_path: Path) -> None:
     """Rather than an empty one."""
     VideoWriter(tmp_path / "video.mp4").close()
     assert not list(tmp_path.iterdir())
 
 
-def test_killed_without_a_word(tmp_path: Path) -> None:
-    """All but the last second is there."""
+@pytest.mark.parametrize("gap", [40, 1000])
+def test_killed_without_a_word(tmp_path: Path, gap: int) -> None:
+    """All but the last second is there, however many pictures that is."""
     path = tmp_path / "video.mp4"
-    done = subprocess.run([sys.executable, "-c", WRITE_AND_DIE, str(path)], check=False)
+    done = subprocess.run([sys.executable, "-c", WRITE_AND_DIE, str(path), str(gap)], check=False)
     assert done.returncode == -9
-    assert times_of(path)[-1] > 9
+    assert times_of(path)[-1] >= (12_000 - gap) / 1000 - 1.001
 
 
 def test_a_full_disk_leaves_what_was_written(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from typing import Annotated, Final
 import typer
 from typer.main import get_command
 
-from crowd_detector.cli import completion, native_logs
+from crowd_detector.cli import completion, native_logs, standard_files
 from crowd_detector.cli.completion import Shell, script
 from crowd_detector.cli.encoding_names import Encoding
 from crowd_detector.cli.exit_codes import ExitCode, table
-from crowd_detector.cli.failures import Failure, of_service
+from crowd_detector.cli.failures import Failure, of_file, of_service
 from crowd_detector.cli.options import Connection, connected
 from crowd_detector.errors import DetectorError
 from crowd_detector.frames import DetectionSettings
@@ -216,6 +216,7 @@ def completion_script(shell: Annotated[Shell, typer.Argument(show_default=False)
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command; return its exit code. Every failure is one sentence on the standard error."""
+    standard_files.open_missing()
     if completion.VARIABLE in os.environ:
         completion.answer()
     debug = os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
@@ -228,13 +229,17 @@ def run(arguments: Sequence[str]) -> int:
                 )
                 or ExitCode.OK
             )
+        except SystemExit as end:  # the answer to a shell, or what typer makes of a closed pipe
+            if not isinstance(end.__context__, BrokenPipeError):
+                raise
+            failure = _failure(end.__context__)
         except Exception as error:  # noqa: BLE001 - what it means for people is said
             if debug:
                 traceback.print_exception(error)
             failure = _failure(error)
         if str(failure):
             _complain(str(failure))
-        if failure.code is ExitCode.PIPE_CLOSED:
+        if failure.code in (ExitCode.PIPE_CLOSED, ExitCode.OUTPUT):
             _forget_output()
         return failure.code
 
@@ -248,6 +253,9 @@ def _failure(error: Exception) -> Failure:
             return of_service(error)
         case BrokenPipeError():
             return Failure("", ExitCode.PIPE_CLOSED)
+        case OSError():  # files that are named are seen to where they are used
+            sentence = of_file(error, error.filename or "standard output")
+            return Failure(sentence, ExitCode.OUTPUT)
         case typer.TyperException():  # wrong usage
             sentence = f"{error.format_message().rstrip('.')}; see `detector --help`"
             return Failure(sentence, ExitCode.USAGE)
@@ -262,5 +270,5 @@ def _complain(sentence: str) -> None:
 
 
 def _forget_output() -> None:
-    """Have the interpreter's end not write to a pipe that nobody reads."""
+    """Have the interpreter's end not write once more to where nothing can be written."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

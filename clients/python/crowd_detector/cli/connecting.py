@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
-from crowd_detector import DetectorClient, DetectorError, Tls
+from crowd_detector import DetectorClient, DetectorError, Stream, Tls
 from crowd_detector.cli.exit_codes import ExitCode
 from crowd_detector.cli.failures import Failure, of_file
 from crowd_detector.cli.options import Connection
@@ -34,13 +35,17 @@ def client_of(connection: Connection) -> Iterator[DetectorClient]:
         yield client
 
 
-def says_lost(say: Callable[[str], None]) -> Callable[[DetectorError, float], None]:
-    """Return what tells of lost connections: once for each, however often it is tried again."""
-    told: list[str] = []
+class Outages:
+    """Tells of lost connections: once until it is made again, however often that is tried."""
 
-    def on_reconnect(error: DetectorError, _delay: float) -> None:
-        if told[-1:] != [str(error)]:
-            told.append(str(error))
-            say(f"{error}; trying again for up to a minute")
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say: Final = say
+        self._told: int | None = None  # how often it had been made again when it was told last
+        self.stream: Stream | None = None  # that the connection is for
 
-    return on_reconnect
+    def tell(self, error: DetectorError, _delay: float) -> None:
+        """Take one more connection that was lost, or could not be made."""
+        made = 0 if self.stream is None else self.stream.summary.reconnections
+        if made != self._told:
+            self._told = made
+            self._say(f"trying again for up to a minute: {error}")

@@ -5,6 +5,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,7 @@ from crowd_detector import (
     Result,
 )
 from crowd_detector.cli import images
-from crowd_detector.cli.connecting import client_of, says_lost
+from crowd_detector.cli.connecting import Outages, client_of
 from crowd_detector.cli.display import Display
 from crowd_detector.cli.exit_codes import ExitCode
 from crowd_detector.cli.failures import Failure, of_service
@@ -25,10 +26,11 @@ from crowd_detector.cli.images import ImageFile
 from crowd_detector.cli.interruption import Interruption
 from crowd_detector.cli.options import Connection
 from crowd_detector.cli.output import Output, record
-from crowd_detector.cli.saving import ImageSaver
-from crowd_detector.cli.tables import images_table
+from crowd_detector.cli.saving import ImageSaver, NotDrawnError
+from crowd_detector.cli.tables import ImagesTable
 
 _LARGEST: Final = 32 * 1024 * 1024  # bytes; the service's own limit, by default
+_CHUNK: Final = 1024 * 1024  # bytes
 _LONGEST_ID: Final = 256  # bytes; the contract's limit
 _BAR_FROM: Final = 2  # images
 
@@ -52,12 +54,13 @@ def run(connection: Connection, options: Options) -> None:
     files = images.find(options.paths)
     output = Output(as_json=options.as_json)
     reading = _Reading(files)
-    saver = None if options.save is None else ImageSaver(options.save)
-    rows: list[tuple[str, Result | FrameError]] = []
+    saver = None if options.save is None else ImageSaver(options.save, files)
+    table = ImagesTable()
+    not_drawn = 0
 
     def report(file: ImageFile, answer: Result | FrameError) -> None:
         if output.for_people:
-            rows.append((file.path, answer))
+            table.add(file.path, answer)
         else:
             output.line(record(answer, path=file.path))
 
@@ -68,18 +71,26 @@ def run(connection: Connection, options: Options) -> None:
                 if saver is not None and isinstance(answer, Result):
                     assert answer.frame is not None
                     assert isinstance(answer.frame.image, bytes)
-                    saver.save(answer.frame.image, answer, file.path, file.relative)
+                    try:
+                        saver.save(answer.frame.image, answer, file.relative)
+                    except NotDrawnError as error:
+                        not_drawn += 1
+                        output.say(f"{file.path} cannot be annotated: {error}")
         except DetectorError as error:
             raise of_service(error) from error
         finally:
-            if rows:
-                output.show(images_table(rows))
+            if table:
+                output.show(table)
             if saver is not None and saver.written:
                 output.tell(f"{saver.written} annotated in {options.save}")
-    if reading.failed:
-        raise Failure(
-            f"{reading.failed} of {len(files)} images could not be answered", ExitCode.FRAMES
+    if reading.failed or not_drawn:
+        parts = {"answered": reading.failed, "annotated": not_drawn}
+        sentence = "; ".join(
+            f"{count} of {len(files)} images could not be {what}"
+            for what, count in parts.items()
+            if count
         )
+        raise Failure(sentence, ExitCode.FRAMES)
 
 
 def _answers(
@@ -92,7 +103,9 @@ def _answers(
     """Give each image's answer, and those of the images that could not be read as they turn up."""
     with interruption.waiting():
         client.health()  # so that a service that is not there is said at once, and not waited for
-    stream = client.stream(reading.frames(), settings=settings, on_reconnect=says_lost(output.say))
+    outages = Outages(output.say)
+    stream = client.stream(reading.frames(), settings=settings, on_reconnect=outages.tell)
+    outages.stream = stream
     active = output.may_draw and len(reading.files) >= _BAR_FROM
     display = Display(output.errors, active=active, unit="images", total=len(reading.files))
     with stream, display:
@@ -141,8 +154,11 @@ def frame_id(path: str) -> str:
 
 
 def _content(path: str) -> bytes:
-    if path == images.STANDARD_INPUT:
-        # Not sys.stdin: a thread that waits for its buffer would trouble the interpreter's end.
-        with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as file:
-            return file.read()
-    return Path(path).read_bytes()
+    """Return what a file holds; of one that is too large, enough to see that it is."""
+    # Not sys.stdin: a thread that waits for its buffer would trouble the interpreter's end.
+    standard = path == images.STANDARD_INPUT
+    content = bytearray()
+    with FileIO(sys.stdin.fileno() if standard else path, closefd=not standard) as file:
+        while len(content) <= _LARGEST and (chunk := file.read(_CHUNK)):
+            content += chunk
+    return bytes(content)

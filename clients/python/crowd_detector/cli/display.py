@@ -1,11 +1,13 @@
 """What moves on a terminal: a progress bar with rate and time left, and the chart of counts."""
 
+import os
 import time
 from collections import deque
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleDimensions, Group, RenderableType
 from rich.live import Live
 from rich.progress import (
     BarColumn,
@@ -80,6 +82,7 @@ class Display:
 
     def __enter__(self) -> Self:
         if self._active:
+            self._fit()
             self._live.start()
         return self
 
@@ -109,6 +112,7 @@ class Display:
 
     def _draw(self) -> None:
         self._drawn = time.monotonic()
+        self._fit()
         rate = self._count / max(self._drawn - self._began, _REFRESH_SECONDS)
         self._progress.update(
             self._task,
@@ -116,6 +120,13 @@ class Display:
             description=f"{self._count:,} {self._unit}  {rate:.1f}/s",
         )
         self._live.update(self._picture(), refresh=True)
+
+    def _fit(self) -> None:
+        """Use the terminal's size as it is now; rich would ask the standard input for it."""
+        with suppress(OSError):
+            width, height = os.get_terminal_size(self._console.file.fileno())
+            if width and height:
+                self._console.size = ConsoleDimensions(width, height)
 
     def _picture(self) -> RenderableType:
         if not self._watch:

@@ -24,6 +24,7 @@ def of_service(error: DetectorError) -> Failure:
     return Failure(str(error), code)
 
 
-def of_file(error: OSError, name: object = None) -> str:
-    """Return one sentence for what the operating system says of a file."""
-    return f"{name or error.filename}: {error.strerror or error}"
+def of_file(error: Exception, name: object = None) -> str:
+    """Return one sentence for what the operating system, or FFmpeg, says of a file."""
+    name = name or getattr(error, "filename", None)
+    return f"{name}: {getattr(error, 'strerror', None) or error}"

@@ -2,8 +2,10 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from threading import Thread
 from types import FrameType, TracebackType
 from typing import Final, Self, TypeVar
 
@@ -55,6 +57,24 @@ class Interruption:
             yield
         finally:
             self._waiting = False
+
+    def waiting_for(self, call: Callable[[], _T]) -> _T:
+        """Return what a call gives; one that heeds no signal is left behind in a thread of its own.
+
+        Raises:
+            Failure: a signal came.
+        """
+        result: Future[_T] = Future()
+
+        def work() -> None:
+            try:
+                result.set_result(call())
+            except BaseException as error:  # noqa: BLE001 - whoever waits for it is told
+                result.set_exception(error)
+
+        Thread(target=work, daemon=True).start()
+        with self.waiting():
+            return result.result()
 
     def over(self, items: Iterator[_T]) -> Iterator[_T]:
         """Give an iterator's items; a signal takes effect while the next is waited for.

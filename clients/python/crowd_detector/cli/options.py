@@ -133,7 +133,7 @@ def resolve(layers: list[dict[str, Any]]) -> Connection:
             effective.pop("token-file", None)
         effective |= layer
     if (file := effective.pop("token-file", None)) is not None:
-        effective["token"] = file.read_text(encoding="utf-8").strip()
+        effective["token"] = _token(file)
     effective.setdefault("tls", any(name.startswith("tls-") for name in effective))
     return Connection(**{name.replace("-", "_"): value for name, value in effective.items()})
 
@@ -175,19 +175,19 @@ def from_config(text: str, path: Path) -> dict[str, Any]:
                 f"{path}: {name} must be {'true or false' if kind is bool else 'text in quotes'}",
                 ExitCode.USAGE,
             )
-        layer[name] = path.parent / Path(str(value)).expanduser() if kind is Path else value
+        layer[name] = path.parent / _expanded(str(value)) if kind is Path else value
     return layer
 
 
 def default_config(environment: Mapping[str, str]) -> Path:
     """Return where the configuration file lies, if there is one."""
     base = environment.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(base).expanduser() / "crowd-detector" / "config.toml"
+    return _expanded(base) / "crowd-detector" / "config.toml"
 
 
 def _config_layer(environment: Mapping[str, str], config: Path | None) -> dict[str, Any]:
     named = config or (environment.get(CONFIG.variable) or None)
-    path = Path(named) if named is not None else default_config(environment)
+    path = _expanded(str(named)) if named is not None else default_config(environment)
     try:
         return from_config(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError:
@@ -202,10 +202,25 @@ def _config_layer(environment: Mapping[str, str], config: Path | None) -> dict[s
 
 def _from_text(setting: Setting, text: str) -> Any:
     if setting.kind is not bool:
-        return setting.kind(text)
+        return _expanded(text) if setting.kind is Path else text
     if text.lower() not in _TRUE | _FALSE:
         raise Failure(f"{setting.variable}={text}: it must be 1 or 0", ExitCode.USAGE)
     return text.lower() in _TRUE
+
+
+def _token(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        raise Failure(f"{file} holds no token: it is not UTF-8 text", ExitCode.USAGE) from None
+
+
+def _expanded(path: str) -> Path:
+    """Return a path with the home folder for its ~; as it is where nobody knows that folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def _flag(setting: Setting) -> inspect.Parameter:

@@ -45,6 +45,7 @@ class Upright:
     def __init__(self) -> None:
         self._kind: tuple[object, ...] = ()
         self._graph: av.filter.Graph | None = None
+        self.quarter_turned = False  # the last one: its width is what was its height
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
         """Return the frame upright; the very frame where it is so already."""
@@ -54,6 +55,7 @@ class Upright:
         if kind != self._kind:
             filters = upright_filters(display_matrix(frame))
             self._kind, self._graph = kind, _graph(frame, filters) if filters else None
+            self.quarter_turned = any(name == "transpose" for name, _ in filters)
         if self._graph is None:
             return frame
         self._graph.push(frame)

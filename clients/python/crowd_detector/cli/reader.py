@@ -12,9 +12,12 @@ from crowd_detector.cli.exit_codes import ExitCode
 from crowd_detector.cli.failures import Failure
 from crowd_detector.cli.orientation import Upright
 from crowd_detector.cli.sources import Source
+from crowd_detector.cli.timeline import Timeline
 
 _OPEN_SECONDS: Final = 10.0
 _READ_SECONDS: Final = 10.0
+_NO_TIMESTAMPS: Final = 0x80  # FFmpeg's AVFMT_NOTIMESTAMPS
+_LARGE_PIXELS: Final = 1920 * 1088
 _EARLY_SECONDS: Final = 1.0  # by which a video may end before its announced end
 
 
@@ -26,6 +29,7 @@ class Picture:
     number: int  # from 1
     pts: int  # in units of time_base, from the first picture on; always rising
     time_base: Fraction
+    aspect: Fraction = Fraction(1)  # of its pixels: width by height
 
     @property
     def time(self) -> float:
@@ -43,7 +47,7 @@ class Reader:
             Failure: it cannot be opened, or holds no video.
         """
         self._source: Final = source
-        self._given_name: Final = _shown(source)
+        self._given_name: Final = source.shown
         try:
             self._container: Final = av.open(
                 source.url,
@@ -62,7 +66,10 @@ class Reader:
         self._stream.thread_type = "AUTO"
         length = self._container.duration
         self.duration: Final = None if not length or length < 0 else length / av.time_base
-        self.live: Final = source.live or (source.maybe_live and self.duration is None)
+        recorded = self.duration is not None or self._container.size > 0
+        self.live: Final = source.live or (source.maybe_live and not recorded)
+        #: Whether few of its pictures fill the memory.
+        self.large: Final = self._stream.width * self._stream.height > _LARGE_PIXELS
         self._damaged = 0  # packets
         self._end = 0.0  # of what was read, in seconds
 
@@ -73,15 +80,18 @@ class Reader:
             Failure: after the last picture there is, if the video is broken or a camera was lost.
         """
         upright = Upright()
-        number, first, last = 0, 0, -1
+        # Where a container knows no times, FFmpeg takes 25 pictures a second for granted.
+        timeless = bool(self._container.format.flags & _NO_TIMESTAMPS)
+        timeline = Timeline(by_clock=self.live and timeless)
+        aspect = self._stream.sample_aspect_ratio or Fraction(1)
+        number = 0
         with self._container:
-            for frame in self._frames():
-                base = frame.time_base or Fraction(1, 1000)
-                pts = last + 1 + first if frame.pts is None else frame.pts
-                first = pts if number == 0 else first
-                number, last = number + 1, max(pts - first, last + 1)
-                self._end = float(last * base)
-                yield Picture(upright(frame), number, last, base)
+            for number, frame in enumerate(self._frames(), 1):
+                pts, base = timeline.place(frame.pts, frame.time_base)
+                self._end = float(pts * base)
+                picture = upright(frame)
+                shape = 1 / aspect if upright.quarter_turned else aspect
+                yield Picture(picture, number, pts, base, shape)
         self._check_end(number)
 
     def _frames(self) -> Iterator[av.VideoFrame]:
@@ -157,7 +167,3 @@ def _announced_seconds(stream: av.VideoStream) -> float | None:
     except ValueError:
         return None
     return hours * 3600 + minutes * 60 + seconds
-
-
-def _shown(source: Source) -> str:
-    return "standard input" if source.url == "pipe:0" else source.url

@@ -49,7 +49,8 @@ the frame, from 1, as `frame_id`.
 `--save` writes images in the format they came in, and videos as MP4 (H.264) without sound, with the times of
 the original's frames. An image is written whole or not at all; a video is written in fragments of a second,
 so that all but the last second can be watched whatever ends the program, and is an ordinary MP4 once the
-program ends in good order. Files of an earlier run are replaced, what was looked at never is.
+program ends in good order. What `walk.mkv` gives is called `walk-annotated.mp4`; what is live gives a file
+with date and time in its name. Files of an earlier run are replaced, what is looked at never is.
 
 Videos are turned upright as their metadata say before they are sent. Frames go to a service on this machine as
 raw pixels (NV12), and as JPEG to any other.

@@ -11,6 +11,9 @@ from crowd_detector.cli.exit_codes import ExitCode
 from crowd_detector.cli.failures import Failure
 
 STANDARD_INPUT: Final = "-"
+#: FFmpeg's word for a file, without which it takes what stands before a colon for a protocol.
+FILE: Final = "file:"
+_PIPE: Final = "pipe:0"
 _CAMERA: Final = re.compile(r"(?:camera:|/dev/video)?(\d{1,3})")
 _ADDRESS: Final = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 #: What comes over these may be a recording; whether it is, its length says.
@@ -28,6 +31,13 @@ class Source:
     live: bool = False  # it does not wait for whoever reads it, and has no end of its own
     maybe_live: bool = False  # live, unless it turns out to have a length
 
+    @property
+    def shown(self) -> str:
+        """What sentences call it: as it was given, without a password."""
+        if self.url == _PIPE:
+            return "standard input"
+        return re.sub(r"//[^/]*@", "//", self.url.removeprefix(FILE))
+
 
 def parse(text: str, environment: Mapping[str, str], platform: str = sys.platform) -> Source:
     """Return the source that a name means.
@@ -40,7 +50,7 @@ def parse(text: str, environment: Mapping[str, str], platform: str = sys.platfor
     if text == "screen":
         return _screen(environment, platform)
     if text == STANDARD_INPUT:
-        return Source("standard-input", "pipe:0")
+        return Source("standard-input", _PIPE)
     if address := _ADDRESS.match(text):
         return _address(text, address[1].lower())
     if Path(text).is_dir() or not Path(text).exists():
@@ -50,7 +60,7 @@ def parse(text: str, environment: Mapping[str, str], platform: str = sys.platfor
             "screen or - for standard input",
             ExitCode.USAGE,
         )
-    return Source(Path(text).stem, text)
+    return Source(Path(text).stem, FILE + text)
 
 
 def _camera(number: str, platform: str) -> Source:

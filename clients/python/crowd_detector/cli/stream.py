@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from crowd_detector import (
 )
 from crowd_detector.cli.annotate import annotated
 from crowd_detector.cli.chart import clock
-from crowd_detector.cli.connecting import client_of, says_lost
+from crowd_detector.cli.connecting import Outages, client_of
 from crowd_detector.cli.display import Display
 from crowd_detector.cli.encoding import Encoder, to_image
 from crowd_detector.cli.encoding_names import Encoding
@@ -34,6 +35,9 @@ from crowd_detector.cli.reader import Picture, Reader, sampled
 from crowd_detector.cli.sources import Source, parse
 from crowd_detector.cli.tables import summary_sentence
 from crowd_detector.cli.video import VideoWriter
+
+_IN_FLIGHT: Final = 8  # pictures between the video and the answer
+_IN_FLIGHT_LARGE: Final = 3  # of 4K, each is some 25 MB as it was read and as it is sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +66,23 @@ def run(connection: Connection, options: Options) -> None:
             ExitCode.USAGE,
         )
     source = parse(options.source, os.environ)
-    reader = Reader(source)
-    save = None if options.save is None else target(options.save, source, live=reader.live)
-    with (
-        Interruption() as interruption,
-        client_of(connection) as client,
-        Recording(save) as recording,
-    ):
+    with Interruption() as interruption, client_of(connection) as client, ExitStack() as opened:
+        reader = interruption.waiting_for(lambda: Reader(source))
+        save = None if options.save is None else target(options.save, source, live=reader.live)
+        recording = opened.enter_context(Recording(save))
         try:
             with interruption.waiting():
                 client.health()  # a service that is not there is said at once, and not waited for
+            outages = Outages(output.say)
             stream = client.stream(
                 _frames(reader, options.max_fps, Encoder(options.encoding, connection.server)),
                 camera=source.name,
                 settings=options.settings,
                 when_full=WhenFull.NEWEST if reader.live else WhenFull.WAIT,
-                on_reconnect=says_lost(output.say),
+                max_in_flight=_IN_FLIGHT_LARGE if reader.large else _IN_FLIGHT,
+                on_reconnect=outages.tell,
             )
+            outages.stream = stream
             display = Display(
                 output.errors,
                 active=output.may_draw,
@@ -94,12 +98,14 @@ def run(connection: Connection, options: Options) -> None:
 def target(folder: Path, source: Source, *, live: bool) -> Path:
     """Return where the annotated video goes: what is live gets a new name each time.
 
+    Besides walk.mkv may lie a walk.mp4 of quite another walk: hence "-annotated".
+
     Raises:
         Failure: it would replace the video that is looked at.
     """
-    suffix = f"-{datetime.now().astimezone():%Y%m%d-%H%M%S}" if live else ""
+    suffix = f"-{datetime.now().astimezone():%Y%m%d-%H%M%S}" if live else "-annotated"
     path = folder / f"{source.name}{suffix}.mp4"
-    if path.exists() and Path(source.url).exists() and path.samefile(source.url):
+    if path.exists() and Path(source.shown).exists() and path.samefile(source.shown):
         raise Failure(
             f"{path} would be replaced by its annotated video; save to another folder",
             ExitCode.USAGE,
@@ -128,7 +134,7 @@ class Recording:
         image = to_image(picture.frame, self._reformatter)
         if isinstance(answer, Result):
             image = annotated(image, answer, f"frame {picture.number}  {clock(picture.time)}")
-        self._writer.write(image, picture.pts, picture.time_base)
+        self._writer.write(image, picture.pts, picture.time_base, picture.aspect)
 
     def close(self) -> str:
         """Finish the file; return what there is to say of it."""

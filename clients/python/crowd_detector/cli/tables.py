@@ -1,6 +1,6 @@
 """What people read: tables of results, models and statistics."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
@@ -25,22 +25,29 @@ def level_text(level: CrowdLevel) -> Text:
     return Text(level.value.replace("_", " "), style=_STYLES[level])
 
 
-def images_table(answers: Iterable[tuple[str, Result | FrameError]]) -> RenderableType:
-    """Return a row for each image, and below a line for each that could not be answered."""
-    table = _table()
-    table.add_column("image", overflow="fold")
-    for name in ("people", "faces", "bodies"):
-        table.add_column(name, justify="right")
-    table.add_column("level")
-    table.add_column("density", justify="right")
-    table.add_column("ms", justify="right")
-    refused: list[Text] = []
-    for name, answer in answers:
+class ImagesTable:
+    """A row for each image, and below a line for each that could not be answered.
+
+    It holds what is written alone: an answer holds its image.
+    """
+
+    def __init__(self) -> None:
+        self._table: Final = _table()
+        self._refused: Final[list[Text]] = []
+        self._table.add_column("image", overflow="fold")
+        for name in ("people", "faces", "bodies"):
+            self._table.add_column(name, justify="right")
+        self._table.add_column("level")
+        for name in ("density", "ms"):
+            self._table.add_column(name, justify="right")
+
+    def add(self, name: str, answer: Result | FrameError) -> None:
+        """Take one more answer."""
         if isinstance(answer, FrameError):
-            refused.append(Text(f"{name}: {answer}", style="red"))
-            continue
+            self._refused.append(Text(f"{name}: {answer}", style="red"))
+            return
         crowd = answer.crowd
-        table.add_row(
+        self._table.add_row(
             Text(name),
             str(crowd.total_people),
             str(crowd.face_count),
@@ -49,7 +56,14 @@ def images_table(answers: Iterable[tuple[str, Result | FrameError]]) -> Renderab
             f"{crowd.density_score:.2f}",
             f"{answer.processing_time * 1000:.0f}",
         )
-    return Group(*([table] if table.row_count else []), *refused)
+
+    def __rich__(self) -> RenderableType:
+        """Return what is drawn."""
+        return Group(*([self._table] if self._table.row_count else []), *self._refused)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to draw."""
+        return bool(self._table.row_count or self._refused)
 
 
 def models_table(models: Models) -> Table:

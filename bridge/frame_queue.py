@@ -184,6 +184,13 @@ class FrameQueue:
             self._entries.remove(entry)
         return Losses(len(lost), given_up)
 
+    def clear(self) -> None:
+        """Forget everything: nobody waits for an answer any more."""
+        self._entries.clear()
+        self._waiting.clear()
+        self._waiting_bytes = self._in_flight = 0
+        self._newest = None
+
     def _take_waiting(self) -> Entry:
         entry = self._waiting.popleft()
         self._waiting_bytes -= entry.size

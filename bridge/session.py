@@ -89,6 +89,11 @@ class Session:
                 if task is not None:
                     task.cancel()
                     await asyncio.gather(task, return_exceptions=True)
+            # Both know this session, and hold images; in a cycle they would stay until the cyclic
+            # collector comes by, and clients that reconnect would fill memory meanwhile.
+            self._queue.clear()
+            self._streaming = None
+            del self._stream, self._alerts
             _log.info(
                 "session.ended",
                 client_id=self._client_id,

@@ -188,7 +188,7 @@ class Session:
         if not self._pace.admit(time.monotonic()):
             self._drops[_RATE_LIMITED] += 1
             return
-        entry = Entry(sequence, frame.timestamp, frame.request, size)
+        entry = Entry(sequence, frame.timestamp, frame.request, size, self._stream.config)
         dropped = self._queue.put_frame(entry)
         if dropped:
             self._drops[_CLIENT_SLOW if self._writing.locked() else _SUPERSEDED] += dropped
@@ -220,8 +220,12 @@ class Session:
         await self._tell_ready()
 
     async def on_configured(self, config: pb.StreamConfig, *, asked: bool) -> None:
-        """Keep to the rate that applies; tell the client that its configuration was taken."""
+        """Keep to the rate that applies; tell the client that its configuration was taken.
+
+        What waited for frames that were dropped before it may be told, too.
+        """
         self._pace.change(config.max_frame_rate)
+        await self._tell_ready()
         if asked:
             await self._send(self._protocol.configured(config))
 

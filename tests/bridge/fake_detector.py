@@ -55,6 +55,8 @@ class FakeDetector(detector_pb2_grpc.DetectorServiceServicer):
         reported: by ReportAlert; it is implemented where alerts are.
         fail_frames: frame ids that are answered with these reasons.
         drop_frames: frame ids that are dropped.
+        forget_frames: frame ids that are neither answered nor told as dropped.
+        bad_cameras: configurations of these end the stream with INVALID_ARGUMENT.
         deaf: whether frames are not even read.
         die_at: the frame id at which a stream ends with UNAVAILABLE.
         summary_at: the frame id at which a stream ends as that of a detector that goes down.
@@ -73,6 +75,8 @@ class FakeDetector(detector_pb2_grpc.DetectorServiceServicer):
         self.reported: list[pb.Alert] = []
         self.fail_frames: dict[str, pb.FrameError] = {}
         self.drop_frames: set[str] = set()
+        self.forget_frames: set[str] = set()
+        self.bad_cameras: set[str] = set()
         self.deaf = False
         self.die_at: str | None = None
         self.summary_at: str | None = None
@@ -129,7 +133,11 @@ class FakeDetector(detector_pb2_grpc.DetectorServiceServicer):
             if message.HasField("config"):
                 self.configs.append(message.config)
                 camera = message.config.camera
-                await context.write(pb.StreamDetectionsResponse(configured=message.config))
+                if camera in self.bad_cameras:
+                    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"no camera {camera}")
+                configured = pb.StreamDetectionsResponse(configured=message.config)
+                drops = _tell(configured, drops)
+                await context.write(configured)
                 continue
             sequence += 1
             frame = message.frame
@@ -143,10 +151,10 @@ class FakeDetector(detector_pb2_grpc.DetectorServiceServicer):
             if frame.frame_id in self.drop_frames:
                 drops += 1
                 continue
+            if frame.frame_id in self.forget_frames:
+                continue
             response = self._answer(frame, sequence, camera)
-            if drops:
-                response.drops.add(reason=pb.DROP_REASON_SUPERSEDED, count=drops)
-                drops = 0
+            drops = _tell(response, drops)
             await context.write(response)
 
     def _answer(self, frame: pb.Frame, sequence: int, camera: str) -> pb.StreamDetectionsResponse:
@@ -206,6 +214,13 @@ class FakeDetector(detector_pb2_grpc.DetectorServiceServicer):
         if self.alerts is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "ReportAlert is not implemented")
         return pb.ReportAlertResponse(alert_id="1")
+
+
+def _tell(response: pb.StreamDetectionsResponse, drops: int) -> int:
+    """Have a response tell of drops; return how many are still to be told: none."""
+    if drops:
+        response.drops.add(reason=pb.DROP_REASON_SUPERSEDED, count=drops)
+    return 0
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from bridge.connections import Slots, new_slots_file
 from bridge.detectors import Detectors
 from bridge.errors import ConfigurationError, ErrorCode, Refused
 from bridge.events import Authenticate
-from bridge.http import HttpSide
+from bridge.http import HttpSide, header
 from bridge.refusals import error_event
 from bridge.session import Session
 from bridge.settings import Settings
@@ -215,7 +215,7 @@ class BridgeServer:
             return
         assert websocket.request is not None
         token = doors.token_of_handshake(
-            websocket.request.headers.get("Authorization"), _offered(websocket.request)
+            header(websocket.request, "Authorization"), _offered(websocket.request)
         )
         if token is None:
             token = await self._first_message(websocket)

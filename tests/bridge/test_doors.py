@@ -48,6 +48,20 @@ async def test_a_token_by_header(tokens: Path) -> None:
         await browser.result()
 
 
+async def test_another_scheme_does_not_hide_a_token(tokens: Path) -> None:
+    """A proxy's Authorization may come with every request of a browser."""
+    async with (
+        fake_and_bridge(auth_tokens_file=tokens) as (_, bridge),
+        client(
+            bridge.url,
+            subprotocols=[bearer("secret"), protocols.JSON],
+            additional_headers={"Authorization": "Basic c2VjcmV0"},
+        ) as browser,
+    ):
+        await browser.send_frame()
+        await browser.result()
+
+
 async def test_a_token_by_first_message(tokens: Path) -> None:
     """The welcome follows it; sent again, it changes nothing."""
     async with (

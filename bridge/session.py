@@ -24,6 +24,8 @@ from bridge.settings import Settings
 
 _log = structlog.get_logger()
 
+#: Why connections are closed at a drain.
+GOES_DOWN: Final = "the bridge goes down; connect again"
 #: Messages of a connection that may be unanswered: frames that wait or are with the detector, and refusals
 #: whose turn has not come. A client that sends more nonsense than that is not read until some are told.
 _MOST_UNANSWERED: Final = 128
@@ -128,7 +130,7 @@ class Session:
             self._silence = None
         while self._stream.available and await self._more_than(0):
             pass
-        await self._websocket.close(CloseCode.GOING_AWAY, "the bridge goes down; connect again")
+        await self._websocket.close(CloseCode.GOING_AWAY, GOES_DOWN)
 
     def _rearm(self) -> None:
         """Begin to wait for the next message; one who subscribed need not send any."""
@@ -294,6 +296,7 @@ class Session:
         return drops
 
     async def _on_no_alerts(self, reason: str) -> None:
+        self._rearm()
         refused = Refused(
             ErrorCode.DETECTOR_UNAVAILABLE,
             "the detector does not give alerts, so there is no subscription; results carry their own "

@@ -52,6 +52,7 @@ class FakeDetector(detector_pb2_grpc.DetectorServiceServicer):
         gate: frames are answered while it is open.
         refuse: a status that new streams end with.
         alerts: what WatchAlerts gives; None where it is not implemented.
+        watched: the cameras of each WatchAlerts that is open.
         reported: by ReportAlert; it is implemented where alerts are.
         fail_frames: frame ids that are answered with these reasons.
         drop_frames: frame ids that are dropped.
@@ -72,6 +73,7 @@ class FakeDetector(detector_pb2_grpc.DetectorServiceServicer):
         self.gate.set()
         self.refuse: grpc.StatusCode | None = None
         self.alerts: asyncio.Queue[pb.Alert] | None = None
+        self.watched: list[list[str]] = []
         self.reported: list[pb.Alert] = []
         self.fail_frames: dict[str, pb.FrameError] = {}
         self.drop_frames: set[str] = set()
@@ -189,10 +191,15 @@ class FakeDetector(detector_pb2_grpc.DetectorServiceServicer):
         if self.alerts is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "WatchAlerts is not implemented")
         assert self.alerts is not None
-        while True:
-            alert = await self.alerts.get()
-            if not request.cameras or alert.camera in request.cameras:
-                await context.write(pb.WatchAlertsResponse(alert=alert))
+        cameras = list(request.cameras)
+        self.watched.append(cameras)
+        try:
+            while True:
+                alert = await self.alerts.get()
+                if not cameras or alert.camera in cameras:
+                    await context.write(pb.WatchAlertsResponse(alert=alert))
+        finally:
+            self.watched.remove(cameras)
 
     async def Detect(self, request: pb.DetectRequest, context: Any) -> pb.DetectResponse:
         """Never called by the bridge."""

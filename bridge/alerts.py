@@ -30,17 +30,18 @@ class Subscription:
         Args:
             detectors: each has alerts of its own, and all are watched.
             take: is given each alert.
-            refuse: is told, with the reason, where a detector does not give alerts; that ends the subscription.
+            refuse: is told, with the reason, where a detector does not give alerts; the subscription has ended then.
         """
         self._detectors: Final = detectors
         self._take: Final = take
         self._refuse: Final = refuse
         self._watching: asyncio.Task[None] | None = None
+        self._active = False
 
     @property
     def active(self) -> bool:
-        """Whether the client has subscribed."""
-        return self._watching is not None
+        """Whether the client has subscribed, and no detector has refused."""
+        return self._active
 
     async def begin(self, cameras: Sequence[str]) -> None:
         """Hand on alerts from here on, in place of an earlier subscription.
@@ -49,10 +50,12 @@ class Subscription:
             cameras: whose; none means all.
         """
         await self.end()
+        self._active = True
         self._watching = asyncio.create_task(self._watch(cameras))
 
     async def end(self) -> None:
         """Hand on no more."""
+        self._active = False
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
@@ -64,6 +67,7 @@ class Subscription:
                 for link in self._detectors.links:
                     group.create_task(self._watch_one(link, cameras))
         except* AlertsNotGivenError as errors:
+            self._active = False
             await self._refuse(str(errors.exceptions[0]))
         except* ConnectionClosed:
             pass

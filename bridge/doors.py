@@ -60,13 +60,13 @@ def token_of_handshake(authorization: str | None, subprotocols: Sequence[str]) -
         authorization: the header `Authorization`, if any.
         subprotocols: as offered.
     """
-    if authorization is not None:
-        scheme, _, token = authorization.partition(" ")
-        return token.strip() if scheme.lower() == "bearer" else ""
+    scheme, _, token = (authorization or "").partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip()
     for offered in subprotocols:
         if offered.startswith(BEARER_SUBPROTOCOL):
             return _decoded(offered.removeprefix(BEARER_SUBPROTOCOL))
-    return None
+    return None if authorization is None else ""
 
 
 def origin_allowed(origin: str | None, host: str | None, allowed: Sequence[str]) -> bool:

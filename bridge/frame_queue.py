@@ -35,6 +35,7 @@ class Entry:
         request: the frame, as it is sent to the detector; None where it was sent and need not be sent
             again, or where there is only an answer.
         size: bytes of the frame's image.
+        config: of the stream, as it was when the frame came.
         answer: ready to be sent, once it is its turn.
         call_sequence: its number in the detector's call, from 1; 0 while it waits.
         tries: calls that ended while they had it.
@@ -44,6 +45,7 @@ class Entry:
     timestamp: Number | None = None
     request: pb.StreamDetectionsRequest | None = None
     size: int = 0
+    config: pb.StreamConfig | None = None
     answer: Message | None = None
     call_sequence: int = 0
     tries: int = 0
@@ -95,6 +97,21 @@ class FrameQueue:
         """Frames that the detector has not."""
         return len(self._waiting)
 
+    @property
+    def sent(self) -> int:
+        """Frames that the detector was sent in this call."""
+        return self._sent
+
+    def next_config(self) -> pb.StreamConfig | None:
+        """Return the configuration of the frame to be sent next; None where none waits."""
+        return self._waiting[0].config if self._waiting else None
+
+    def replace_config(self, old: pb.StreamConfig, new: pb.StreamConfig) -> None:
+        """Have frames that wait served under another configuration."""
+        for entry in self._waiting:
+            if entry.config is old:
+                entry.config = new
+
     def put_frame(self, entry: Entry) -> int:
         """Add a frame; return how many older ones it takes the place of."""
         self._entries.append(entry)
@@ -130,18 +147,24 @@ class FrameQueue:
 
         Frames that were sent before it were dropped by the detector, which counts them.
         """
-        found = None
-        for entry in [each for each in self._entries if 0 < each.call_sequence <= call_sequence]:
-            self._in_flight -= 1
-            if entry.call_sequence == call_sequence:
-                found = entry
+        self.dropped(call_sequence - 1)
+        for entry in self._entries:
+            if entry.call_sequence == call_sequence > 0:
+                self._in_flight -= 1
                 entry.call_sequence = 0
                 entry.request = None
-            else:
-                self._entries.remove(entry)
+                if entry is self._newest:
+                    self._newest = None
+                return entry
+        return None
+
+    def dropped(self, call_sequence: int) -> None:
+        """Forget the frames up to this one: the detector has dropped those that it has not answered."""
+        for entry in [each for each in self._entries if 0 < each.call_sequence <= call_sequence]:
+            self._in_flight -= 1
+            self._entries.remove(entry)
             if entry is self._newest:
                 self._newest = None
-        return found
 
     def ready(self, *, in_order: bool) -> Message | None:
         """Return the answer to be sent next; None where there is none yet.
@@ -183,6 +206,13 @@ class FrameQueue:
         for entry in lost:
             self._entries.remove(entry)
         return Losses(len(lost), given_up)
+
+    def clear(self) -> None:
+        """Forget everything: nobody waits for an answer any more."""
+        self._entries.clear()
+        self._waiting.clear()
+        self._waiting_bytes = self._in_flight = 0
+        self._newest = None
 
     def _take_waiting(self) -> Entry:
         entry = self._waiting.popleft()

@@ -41,6 +41,8 @@ SECURITY_HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
 }
+#: Headers that make no sense as a list (RFC 9110, section 5.3): which of two counts, nobody could say.
+_SINGLE: Final = ("Origin", "Host", "Authorization")
 _HSTS: Final = "max-age=31536000"
 
 
@@ -115,6 +117,12 @@ class HttpSide:
     async def respond(self, request: Request) -> Response | None:
         """Return the answer to a request; None where it is a WebSocket handshake that may go on."""
         path = request.path.partition("?")[0]
+        for name in _SINGLE:
+            if len(request.headers.get_all(name)) > 1:
+                return self._response(
+                    request,
+                    problem(400, "BAD_REQUEST", f"the header {name} came more than once; send one"),
+                )
         if path == WEBSOCKET_PATH and request.method == "GET":
             if not self._origin_allowed(request):
                 return self._response(
@@ -122,11 +130,11 @@ class HttpSide:
                     problem(
                         403,
                         "ORIGIN_NOT_ALLOWED",
-                        f"pages of {request.headers.get('Origin')} may not connect; add that to "
+                        f"pages of {header(request, 'Origin')} may not connect; add that to "
                         "ALLOWED_ORIGINS",
                     ),
                 )
-            if request.headers.get("Upgrade", "").lower() == "websocket":
+            if (header(request, "Upgrade") or "").lower() == "websocket":
                 return None
         return self._response(request, await self._answer(path, request))
 
@@ -143,9 +151,9 @@ class HttpSide:
         status = http.HTTPStatus(response.status_code)
         message = bytes(response.body).decode(errors="replace").split("\n")[0]
         keep = {
-            name: response.headers[name]
+            name: ", ".join(values)
             for name in ("Allow", "Upgrade")
-            if name in response.headers
+            if (values := response.headers.get_all(name))
         }
         return self._response(
             request, problem(status, status.name, message or status.phrase, headers=keep)
@@ -221,12 +229,12 @@ class HttpSide:
         )
 
     def _has_token(self, request: Request) -> bool:
-        token = doors.token_of_handshake(request.headers.get("Authorization"), ())
+        token = doors.token_of_handshake(header(request, "Authorization"), ())
         return token is not None and self._tokens is not None and self._tokens.accept(token)
 
     def _origin_allowed(self, request: Request) -> bool:
         return doors.origin_allowed(
-            request.headers.get("Origin"), request.headers.get("Host"), self._origins
+            header(request, "Origin"), header(request, "Host"), self._origins
         )
 
     def _response(self, request: Request, answer: Answer) -> Response:
@@ -247,7 +255,7 @@ class HttpSide:
         status = http.HTTPStatus(answer.status)
         if answer.cache != _NO_STORE:
             headers["ETag"] = tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-            if tag in request.headers.get("If-None-Match", ""):
+            if tag in (header(request, "If-None-Match") or ""):
                 return Response(304, http.HTTPStatus.NOT_MODIFIED.phrase, headers, b"")
         if answer.body is not None:
             headers["Content-Type"] = "application/json"
@@ -258,7 +266,7 @@ class HttpSide:
 
     def _permit(self, request: Request, headers: Headers) -> None:
         """Let pages of allowed origins read the answer (CORS)."""
-        origin = request.headers.get("Origin")
+        origin = header(request, "Origin")
         if origin is None or not self._origin_allowed(request):
             return
         headers["Access-Control-Allow-Origin"] = origin
@@ -266,6 +274,12 @@ class HttpSide:
             headers["Access-Control-Allow-Methods"] = ", ".join(ALLOWED_METHODS)
             headers["Access-Control-Allow-Headers"] = "Authorization"
             headers["Access-Control-Max-Age"] = "600"
+
+
+def header(request: Request, name: str) -> str | None:
+    """Return a header's value, of several ones their list; None where there is none."""
+    values = request.headers.get_all(name)
+    return ", ".join(values) if values else None
 
 
 def problem(

@@ -13,6 +13,10 @@ from bridge.settings import Settings
 
 _FILE_BYTES: Final = 10 * 1024 * 1024
 _OLD_FILES: Final = 5
+#: Without the frames' locals, which structlog would add: among them are tokens and images.
+_TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 
 
 def log_path(log_file: Path, worker: int = 0) -> Path:
@@ -43,10 +47,14 @@ def configure(settings: Settings, worker: int = 0) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    as_json = _formatter(
-        before, structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()
+    as_json = _formatter(before, _TRACEBACKS, structlog.processors.JSONRenderer())
+    for_people = _formatter(
+        before,
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            exception_formatter=structlog.dev.plain_traceback,
+        ),
     )
-    for_people = _formatter(before, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
     console = logging.StreamHandler()
     console.setFormatter(for_people if settings.debug or sys.stderr.isatty() else as_json)
     file = _file_handler(log_path(settings.log_file, worker))
@@ -55,10 +63,17 @@ def configure(settings: Settings, worker: int = 0) -> None:
     root.handlers[:] = [console, file]
     root.setLevel(settings.log_level)
     # It has two lines to say of each connection; what matters of one the bridge says itself.
-    logging.getLogger("websockets").setLevel(logging.CRITICAL)
+    library = logging.getLogger("websockets.server")
+    library.setLevel(logging.ERROR)
+    library.addFilter(_is_a_fault_of_ours)
     logging.raiseExceptions = (
         False  # a full disk must not fill the standard error with stack traces
     )
+
+
+def _is_a_fault_of_ours(record: logging.LogRecord) -> bool:
+    """Return whether the WebSocket library's error is more than a client that did not shake hands."""
+    return record.getMessage() != "opening handshake failed"
 
 
 def _formatter(

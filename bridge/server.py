@@ -19,9 +19,9 @@ from bridge.connections import Slots, new_slots_file
 from bridge.detectors import Detectors
 from bridge.errors import ConfigurationError, ErrorCode, Refused
 from bridge.events import Authenticate
-from bridge.http import HttpSide
+from bridge.http import HttpSide, header
 from bridge.refusals import error_event
-from bridge.session import Session
+from bridge.session import GOES_DOWN, Session
 from bridge.settings import Settings
 
 _log = structlog.get_logger()
@@ -70,6 +70,7 @@ class BridgeServer:
             tls=self._tls is not None,
         )
         self._sessions: Final[set[Session]] = set()
+        self._strangers: Final[set[asyncio.Timeout]] = set()  # whose first message is awaited
         self._server: Server | None = None
         self._draining = False
         self._reporting: asyncio.Task[None] | None = None
@@ -137,6 +138,8 @@ class BridgeServer:
         server.close(close_connections=False)
         for session in self._sessions:
             session.drain()
+        for patience in self._strangers:
+            patience.reschedule(asyncio.get_running_loop().time())
         try:
             async with asyncio.timeout(self._settings.drain_timeout):
                 await server.wait_closed()
@@ -160,19 +163,51 @@ class BridgeServer:
         return self._http.decorate(request, response)
 
     async def _handle(self, websocket: ServerConnection) -> None:
-        """Serve a client that has shaken hands."""
-        address = _address(websocket)
+        """Serve a client that has shaken hands.
+
+        It needs no place before it has shown its token: strangers would hold them all.
+        """
+        try:
+            await self._let_in(websocket)
+            slot = self._take_slot(_address(websocket))
+            try:
+                await self._serve(websocket)
+            finally:
+                self._slots.give_back(slot)
+        except Refused as refused:
+            full = refused.code is ErrorCode.CONNECTION_LIMIT
+            code = CloseCode.TRY_AGAIN_LATER if full else CloseCode.POLICY_VIOLATION
+            await _turn_away(websocket, refused, code)
+        except ConnectionClosed:
+            pass
+
+    async def _serve(self, websocket: ServerConnection) -> None:
+        session = Session(
+            websocket,
+            protocols.PROTOCOLS[websocket.subprotocol or protocols.JSON],
+            self._detectors,
+            self._settings,
+        )
+        self._sessions.add(session)
+        if self._draining:
+            session.drain()
+        try:
+            await session.run()
+        finally:
+            self._sessions.discard(session)
+
+    def _take_slot(self, address: str) -> int:
+        """Return a place for a connection.
+
+        Raises:
+            Refused: CONNECTION_LIMIT.
+        """
         if self._slots.address_is_full(address):
-            await _turn_away(
-                websocket,
-                Refused(
-                    ErrorCode.CONNECTION_LIMIT,
-                    f"{self._settings.max_connections_per_address} connections of your address are open, as many as "
-                    "MAX_CONNECTIONS_PER_ADDRESS allows; close one, or try again later",
-                ),
-                CloseCode.TRY_AGAIN_LATER,
+            raise Refused(
+                ErrorCode.CONNECTION_LIMIT,
+                f"{self._settings.max_connections_per_address} connections of your address are open, as many as "
+                "MAX_CONNECTIONS_PER_ADDRESS allows; close one, or try again later",
             )
-            return
         slot = self._slots.take(address)
         if slot is None:
             refused = Refused(
@@ -181,29 +216,8 @@ class BridgeServer:
                 "MAX_CONCURRENT_CONNECTIONS allows; try again later",
             )
             self._report(str(refused))
-            await _turn_away(websocket, refused, CloseCode.TRY_AGAIN_LATER)
-            return
-        try:
-            await self._let_in(websocket)
-            session = Session(
-                websocket,
-                protocols.PROTOCOLS[websocket.subprotocol or protocols.JSON],
-                self._detectors,
-                self._settings,
-            )
-            self._sessions.add(session)
-            if self._draining:
-                session.drain()
-            try:
-                await session.run()
-            finally:
-                self._sessions.discard(session)
-        except Refused as refused:
-            await _turn_away(websocket, refused, CloseCode.POLICY_VIOLATION)
-        except ConnectionClosed:
-            pass
-        finally:
-            self._slots.give_back(slot)
+            raise refused
+        return slot
 
     async def _let_in(self, websocket: ServerConnection) -> None:
         """Ask for a token, where one is needed.
@@ -215,7 +229,7 @@ class BridgeServer:
             return
         assert websocket.request is not None
         token = doors.token_of_handshake(
-            websocket.request.headers.get("Authorization"), _offered(websocket.request)
+            header(websocket.request, "Authorization"), _offered(websocket.request)
         )
         if token is None:
             token = await self._first_message(websocket)
@@ -229,12 +243,18 @@ class BridgeServer:
             '{"event": "authenticate", "data": {"token": "..."}} as the first message'
         )
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(0 if self._draining else limit) as patience:
+                self._strangers.add(patience)
                 message = await websocket.recv()
         except TimeoutError:
+            if self._draining:
+                await websocket.close(CloseCode.GOING_AWAY, GOES_DOWN)
+                raise websocket.close_exc from None
             raise Refused(
                 ErrorCode.UNAUTHORIZED, f"{needed}; none came within {limit:g} s"
             ) from None
+        finally:
+            self._strangers.discard(patience)
         try:
             request = json_text.decode_request(message)
         except Refused as refused:

@@ -24,6 +24,8 @@ from bridge.settings import Settings
 
 _log = structlog.get_logger()
 
+#: Why connections are closed at a drain.
+GOES_DOWN: Final = "the bridge goes down; connect again"
 #: Messages of a connection that may be unanswered: frames that wait or are with the detector, and refusals
 #: whose turn has not come. A client that sends more nonsense than that is not read until some are told.
 _MOST_UNANSWERED: Final = 128
@@ -89,6 +91,11 @@ class Session:
                 if task is not None:
                     task.cancel()
                     await asyncio.gather(task, return_exceptions=True)
+            # Both know this session, and hold images; in a cycle they would stay until the cyclic
+            # collector comes by, and clients that reconnect would fill memory meanwhile.
+            self._queue.clear()
+            self._streaming = None
+            del self._stream, self._alerts
             _log.info(
                 "session.ended",
                 client_id=self._client_id,
@@ -123,7 +130,7 @@ class Session:
             self._silence = None
         while self._stream.available and await self._more_than(0):
             pass
-        await self._websocket.close(CloseCode.GOING_AWAY, "the bridge goes down; connect again")
+        await self._websocket.close(CloseCode.GOING_AWAY, GOES_DOWN)
 
     def _rearm(self) -> None:
         """Begin to wait for the next message; one who subscribed need not send any."""
@@ -183,7 +190,7 @@ class Session:
         if not self._pace.admit(time.monotonic()):
             self._drops[_RATE_LIMITED] += 1
             return
-        entry = Entry(sequence, frame.timestamp, frame.request, size)
+        entry = Entry(sequence, frame.timestamp, frame.request, size, self._stream.config)
         dropped = self._queue.put_frame(entry)
         if dropped:
             self._drops[_CLIENT_SLOW if self._writing.locked() else _SUPERSEDED] += dropped
@@ -215,8 +222,12 @@ class Session:
         await self._tell_ready()
 
     async def on_configured(self, config: pb.StreamConfig, *, asked: bool) -> None:
-        """Keep to the rate that applies; tell the client that its configuration was taken."""
+        """Keep to the rate that applies; tell the client that its configuration was taken.
+
+        What waited for frames that were dropped before it may be told, too.
+        """
         self._pace.change(config.max_frame_rate)
+        await self._tell_ready()
         if asked:
             await self._send(self._protocol.configured(config))
 
@@ -285,6 +296,7 @@ class Session:
         return drops
 
     async def _on_no_alerts(self, reason: str) -> None:
+        self._rearm()
         refused = Refused(
             ErrorCode.DETECTOR_UNAVAILABLE,
             "the detector does not give alerts, so there is no subscription; results carry their own "

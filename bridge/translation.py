@@ -1,5 +1,6 @@
 """Between the JSON events and the messages of crowd.detector.v1; no I/O, no clock."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -14,6 +15,7 @@ from bridge.errors import ErrorCode, Refused
 #: Dropped, because the detector that had them went away; the contract has no word for it.
 LOST: Final = "detector_lost"
 
+_OTHER: Final = "other"  # for reasons of a later contract
 _NANOS: Final = 1_000_000_000
 _BBOX_DECIMALS: Final = 3  # all that a 32-bit float holds of a coordinate up to 8191
 _SCORE_DECIMALS: Final = 6
@@ -121,7 +123,10 @@ def check_config(config: pb.StreamConfig) -> None:
 
 def drop_counts(drops: Mapping[str, int]) -> list[pb.DropCount]:
     """Return drops by name as the contract has them."""
-    return [pb.DropCount(reason=_DROP_NUMBERS[name], count=count) for name, count in drops.items()]
+    return [
+        pb.DropCount(reason=_DROP_NUMBERS.get(name, pb.DROP_REASON_UNSPECIFIED), count=count)
+        for name, count in drops.items()
+    ]
 
 
 def _to_settings(settings: events.DetectionSettings) -> pb.DetectionSettings:
@@ -142,7 +147,10 @@ def _out_of_range(field: str, most: float) -> Refused:
 
 def named_drops(drops: Iterable[pb.DropCount]) -> dict[str, int]:
     """Return drops by name."""
-    return {_DROP_REASONS.get(drop.reason, "other"): drop.count for drop in drops}
+    named: Counter[str] = Counter()
+    for drop in drops:
+        named[_DROP_REASONS.get(drop.reason, _OTHER)] += drop.count
+    return named
 
 
 def to_result(

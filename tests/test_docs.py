@@ -61,6 +61,7 @@ def test_the_bridges_events_codes_and_subprotocols_are_listed() -> None:
     """All that there are, and no others."""
     listed = [row[0] for row in table("bridge.md", "## Events")]
     drops = {name for name in translation._DROP_REASONS.values() if name != "unspecified"}
+    drops.add(translation._OTHER)
     assert set(listed) == {*events.names(events.Request), *events.names(events.Event), *drops}
     assert [row[0] for row in table("bridge.md", "## Error codes")] == list(ErrorCode)
     assert {row[0] for row in table("bridge.md", "## Subprotocols")} == set(protocols.PROTOCOLS)

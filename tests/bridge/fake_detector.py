@@ -52,9 +52,12 @@ class FakeDetector(detector_pb2_grpc.DetectorServiceServicer):
         gate: frames are answered while it is open.
         refuse: a status that new streams end with.
         alerts: what WatchAlerts gives; None where it is not implemented.
+        watched: the cameras of each WatchAlerts that is open.
         reported: by ReportAlert; it is implemented where alerts are.
         fail_frames: frame ids that are answered with these reasons.
         drop_frames: frame ids that are dropped.
+        forget_frames: frame ids that are neither answered nor told as dropped.
+        bad_cameras: configurations of these end the stream with INVALID_ARGUMENT.
         deaf: whether frames are not even read.
         die_at: the frame id at which a stream ends with UNAVAILABLE.
         summary_at: the frame id at which a stream ends as that of a detector that goes down.
@@ -70,9 +73,12 @@ class FakeDetector(detector_pb2_grpc.DetectorServiceServicer):
         self.gate.set()
         self.refuse: grpc.StatusCode | None = None
         self.alerts: asyncio.Queue[pb.Alert] | None = None
+        self.watched: list[list[str]] = []
         self.reported: list[pb.Alert] = []
         self.fail_frames: dict[str, pb.FrameError] = {}
         self.drop_frames: set[str] = set()
+        self.forget_frames: set[str] = set()
+        self.bad_cameras: set[str] = set()
         self.deaf = False
         self.die_at: str | None = None
         self.summary_at: str | None = None
@@ -129,7 +135,11 @@ class FakeDetector(detector_pb2_grpc.DetectorServiceServicer):
             if message.HasField("config"):
                 self.configs.append(message.config)
                 camera = message.config.camera
-                await context.write(pb.StreamDetectionsResponse(configured=message.config))
+                if camera in self.bad_cameras:
+                    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"no camera {camera}")
+                configured = pb.StreamDetectionsResponse(configured=message.config)
+                drops = _tell(configured, drops)
+                await context.write(configured)
                 continue
             sequence += 1
             frame = message.frame
@@ -143,10 +153,10 @@ class FakeDetector(detector_pb2_grpc.DetectorServiceServicer):
             if frame.frame_id in self.drop_frames:
                 drops += 1
                 continue
+            if frame.frame_id in self.forget_frames:
+                continue
             response = self._answer(frame, sequence, camera)
-            if drops:
-                response.drops.add(reason=pb.DROP_REASON_SUPERSEDED, count=drops)
-                drops = 0
+            drops = _tell(response, drops)
             await context.write(response)
 
     def _answer(self, frame: pb.Frame, sequence: int, camera: str) -> pb.StreamDetectionsResponse:
@@ -181,10 +191,15 @@ class FakeDetector(detector_pb2_grpc.DetectorServiceServicer):
         if self.alerts is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "WatchAlerts is not implemented")
         assert self.alerts is not None
-        while True:
-            alert = await self.alerts.get()
-            if not request.cameras or alert.camera in request.cameras:
-                await context.write(pb.WatchAlertsResponse(alert=alert))
+        cameras = list(request.cameras)
+        self.watched.append(cameras)
+        try:
+            while True:
+                alert = await self.alerts.get()
+                if not cameras or alert.camera in cameras:
+                    await context.write(pb.WatchAlertsResponse(alert=alert))
+        finally:
+            self.watched.remove(cameras)
 
     async def Detect(self, request: pb.DetectRequest, context: Any) -> pb.DetectResponse:
         """Never called by the bridge."""
@@ -206,6 +221,13 @@ class FakeDetector(detector_pb2_grpc.DetectorServiceServicer):
         if self.alerts is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "ReportAlert is not implemented")
         return pb.ReportAlertResponse(alert_id="1")
+
+
+def _tell(response: pb.StreamDetectionsResponse, drops: int) -> int:
+    """Have a response tell of drops; return how many are still to be told: none."""
+    if drops:
+        response.drops.add(reason=pb.DROP_REASON_SUPERSEDED, count=drops)
+    return 0
 
 
 @asynccontextmanager

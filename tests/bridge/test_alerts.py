@@ -66,6 +66,11 @@ async def test_only_the_cameras_asked_for() -> None:
         queue.put_nowait(alert("roof", "1"))
         queue.put_nowait(alert("door", "2"))
         assert (await browser.receive())[1]["alert_id"] == "2"
+        await browser.send("subscribe_alerts", {"cameras": ["roof"]})
+        await until(lambda: detector.watched == [["roof"]])
+        queue.put_nowait(alert("door", "3"))
+        queue.put_nowait(alert("roof", "4"))
+        assert (await browser.receive())[1]["alert_id"] == "4"
         await browser.send_frame()
         await browser.result()
 
@@ -99,3 +104,13 @@ async def test_alerts_go_on_after_a_restart() -> None:
         (await giving(detector)).put_nowait(alert("door", "2"))
         await detector.restart()
         assert (await browser.receive())[1]["alert_id"] == "2"
+
+
+async def test_who_was_refused_is_not_spared_the_idle_timeout() -> None:
+    """There is no subscription then."""
+    async with fake_and_bridge() as (_, bridge), client(bridge.url) as browser:
+        await browser.send("subscribe_alerts")
+        assert (await browser.error())["code"] == "DETECTOR_UNAVAILABLE"
+        (session,) = bridge.server._sessions
+        assert session._silence is not None
+        assert session._silence.when() is not None

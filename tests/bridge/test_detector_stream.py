@@ -4,7 +4,9 @@ import asyncio
 import signal
 
 import grpc
+import pytest
 
+from bridge import detector_stream
 from tests.bridge.bridges import bridging, client, fake_and_bridge
 from tests.bridge.fake_detector import FakeDetector, faking
 from tests.servers import service_process, serving, until
@@ -202,6 +204,111 @@ async def test_a_bad_configuration_is_told_and_the_one_before_applies() -> None:
         assert (await browser.result())["frame"]["camera"] != "door"
 
 
+async def test_of_two_configurations_that_are_refused_neither_applies() -> None:
+    """Each is told; the last that the detector took is in force again, for frames that waited, too."""
+    async with fake_and_bridge() as (detector, bridge), client(bridge.url) as browser:
+        detector.bad_cameras = {"bad", "worse"}
+        await browser.send("configure", {"camera": "good"})
+        assert (await browser.receive())[0] == "configured"
+        detector.gate.clear()
+        await browser.send_frame()
+        await browser.send("configure", {"camera": "bad"})
+        await until(lambda: detector.frames)
+        (session,) = bridge.server._sessions
+        await until(lambda: getattr(session._stream._sent, "camera", "") == "bad")
+        await browser.send("configure", {"camera": "worse"})
+        await browser.send_frame(frame_id="last")
+        await until(lambda: session._received == 5)
+        detector.gate.set()
+        answers = [await browser.receive() for _ in range(4)]
+        told = [data["message"] for event, data in answers if event == "error"]
+        assert ["no camera bad" in told[0], "no camera worse" in told[1]] == [True, True]
+        results = [data["frame"] for event, data in answers if event == "detection_result"]
+        assert [each["camera"] for each in results] == ["good", "good"]
+        assert results[1]["frame_id"] == "last"
+
+
+async def test_a_detector_that_refuses_what_it_took_before_is_unavailable() -> None:
+    """Its INVALID_ARGUMENT is not for the configuration, and asking again and again would flood the client."""
+    async with fake_and_bridge() as (detector, bridge), client(bridge.url) as browser:
+        detector.refuse = grpc.StatusCode.INVALID_ARGUMENT
+        await browser.send_frame()
+        assert (await browser.error())["code"] == "DETECTOR_UNAVAILABLE"
+        await until(lambda: len(detector.metadata) > 2)
+        detector.refuse = None
+        await browser.result()
+
+
+async def test_a_frame_is_served_as_was_configured_when_it_came() -> None:
+    """Though it waited, and the configuration changed meanwhile."""
+    async with fake_and_bridge() as (detector, bridge), client(bridge.url) as browser:
+        await detector.stop()
+        await browser.send_frame()
+        assert (await browser.error())["code"] == "DETECTOR_UNAVAILABLE"
+        await browser.send("configure", {"camera": "door"})
+        await browser.send_frame()
+        (session,) = bridge.server._sessions
+        await until(lambda: session._received == 3)
+        await detector.restart()
+        assert (await browser.result())["frame"]["camera"] == session._client_id
+        answers = dict([await browser.receive() for _ in range(2)])
+        assert answers["configured"]["camera"] == "door"
+        assert answers["detection_result"]["frame"]["camera"] == "door"
+
+
+async def test_a_detector_that_drops_the_last_frame_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its silence is no fault: it would tell with the next answer, which never comes. A drain is not held up."""
+    monkeypatch.setattr(detector_stream, "_ASK_AFTER", 0.05)
+    async with fake_and_bridge() as (detector, bridge), client(bridge.url) as browser:
+        detector.drop_frames = {"dropped"}
+        await browser.send_frame(frame_id="dropped")
+        (session,) = bridge.server._sessions
+        await until(lambda: session._drops["superseded"] == 1)
+        assert (session._queue.in_flight, len(session._queue)) == (0, 0)
+        await browser.send_frame()
+        assert (await browser.result())["drops"] == {"superseded": 1}
+        await browser.send_frame(frame_id="dropped")
+        await browser.websocket.send("garbage")
+        assert (await browser.error())["code"] == "INVALID_MESSAGE"
+        await browser.send_frame(frame_id="dropped")
+        await until(lambda: len(detector.frames) == 4)
+        await bridge.server.drain()
+        assert await browser.closed() == 1001
+
+
+async def test_asking_does_not_make_a_dead_detector_look_alive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What counts is that it answers frames, or tells that it dropped some."""
+    monkeypatch.setattr(detector_stream, "_ASK_AFTER", 0.02)
+    async with (
+        fake_and_bridge(detector_timeout=1.0) as (detector, bridge),
+        client(bridge.url) as browser,
+    ):
+        detector.forget_frames = {"forgotten"}
+        await browser.send_frame(frame_id="forgotten")
+        assert "answered none for 1 s" in (await browser.error())["details"]
+        assert len(detector.configs) > 2
+
+
+async def test_frames_over_the_detectors_own_rate_are_no_fault(photo: bytes) -> None:
+    """The bridge learns of MAX_STREAM_FRAME_RATE when the first ones are under way."""
+    async with (
+        serving(max_stream_frame_rate=0.01) as detector,
+        bridging(detector.address, detector_timeout=10) as bridge,
+        client(bridge.url) as browser,
+    ):
+        for _ in range(2):
+            await browser.send_frame(photo)
+        result = await browser.result()
+        assert result["frame"]["sequence"] == 1
+        (session,) = bridge.server._sessions
+        await until(lambda: session._received == 2 and not len(session._queue))
+        assert result["drops"].get("rate_limited", 0) + session._drops["rate_limited"] == 1
+
+
 async def test_a_configuration_is_kept_over_a_restart() -> None:
     """And not confirmed a second time."""
     async with fake_and_bridge() as (detector, bridge), client(bridge.url) as browser:
@@ -293,9 +400,10 @@ async def test_a_low_rate_leaves_no_frame_unanswered(photo: bytes) -> None:
         (session,) = bridge.server._sessions
         await until(lambda: session._received == 41)
         assert session._queue.in_flight == 0
-        event = ""
+        event, sent = "", 40
         while event != "detection_result":
             await browser.send_frame(photo)
+            sent += 1
             try:
                 async with asyncio.timeout(0.05):
                     event, data = await browser.receive()
@@ -303,4 +411,5 @@ async def test_a_low_rate_leaves_no_frame_unanswered(photo: bytes) -> None:
                 continue
         assert set(data["drops"]) == {"rate_limited"}
         told = first["drops"].get("rate_limited", 0) + data["drops"]["rate_limited"]
-        assert told == data["frame"]["sequence"] - 3
+        await until(lambda: session._received == sent + 1)
+        assert told + session._drops["rate_limited"] == sent - 2 - len(session._queue)

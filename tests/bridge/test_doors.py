@@ -1,5 +1,6 @@
 """Who may come in: tokens, origins, subprotocols."""
 
+import asyncio
 import base64
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from bridge import protocols
 from bridge.doors import Tokens, origin_allowed, read_tokens, token_of_handshake
 from bridge.errors import ConfigurationError
 from tests.bridge.bridges import client, fake_and_bridge
+from tests.servers import until
 
 
 def bearer(token: str) -> str:
@@ -48,6 +50,20 @@ async def test_a_token_by_header(tokens: Path) -> None:
         await browser.result()
 
 
+async def test_another_scheme_does_not_hide_a_token(tokens: Path) -> None:
+    """A proxy's Authorization may come with every request of a browser."""
+    async with (
+        fake_and_bridge(auth_tokens_file=tokens) as (_, bridge),
+        client(
+            bridge.url,
+            subprotocols=[bearer("secret"), protocols.JSON],
+            additional_headers={"Authorization": "Basic c2VjcmV0"},
+        ) as browser,
+    ):
+        await browser.send_frame()
+        await browser.result()
+
+
 async def test_a_token_by_first_message(tokens: Path) -> None:
     """The welcome follows it; sent again, it changes nothing."""
     async with (
@@ -59,6 +75,23 @@ async def test_a_token_by_first_message(tokens: Path) -> None:
         await browser.send("authenticate", {"token": "wrong"})
         await browser.send_frame()
         await browser.result()
+
+
+async def test_strangers_hold_no_place(tokens: Path) -> None:
+    """Who has not shown a token yet keeps nobody out; at a drain it is let go at once, with 1001."""
+    async with (
+        fake_and_bridge(
+            auth_tokens_file=tokens, max_concurrent_connections=1, handshake_timeout=600
+        ) as (_, bridge),
+        client(bridge.url, welcome=False) as stranger,
+    ):
+        await until(lambda: bridge.server._strangers)
+        async with client(bridge.url, subprotocols=[bearer("secret")]) as browser:
+            await browser.send_frame()
+            await browser.result()
+        async with asyncio.timeout(20):
+            await bridge.server.drain()
+        assert await stranger.closed() == 1001
 
 
 @pytest.mark.parametrize("offered", [bearer("wrong"), "bearer.!", "bearer."])

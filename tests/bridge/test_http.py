@@ -162,6 +162,37 @@ async def test_other_answers_are_json_too() -> None:
             _secure(got)
 
 
+async def raw(bridge: RunningBridge, request: bytes) -> tuple[bytes, bytes]:
+    """Send a request as it is; return the answer's head and body."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", bridge.port)
+    writer.write(request)
+    async with asyncio.timeout(30):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    return head, body
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/health", ("Origin: http://a", "Origin: http://b"), 400),
+        ("/ws", ("Upgrade: websocket", "Origin: http://a", "Origin: http://b"), 400),
+        ("/health", ("Host: y", "Origin: http://x"), 400),
+        ("/api/stats", ("Authorization: Bearer a", "Authorization: Bearer b"), 400),
+        ("/ws", ("Upgrade: websocket", "Upgrade: h2c", "Connection: Upgrade"), 426),
+        ("/openapi.json", ('If-None-Match: "a"', 'If-None-Match: "b"'), 200),
+    ],
+)
+async def test_headers_that_come_twice(path: str, headers: tuple[str, ...], status: int) -> None:
+    """Are a list, where they may be one, and else the client's fault; never the bridge's."""
+    lines = (f"GET {path} HTTP/1.1", "Host: x", *headers, "", "")
+    async with fake_and_bridge() as (_, bridge):
+        head, body = await raw(bridge, "\r\n".join(lines).encode())
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"nosniff" in head
+    assert ("error" in json.loads(body)) is (status != 200)
+
+
 def _secure(headers: dict[str, str]) -> None:
     assert headers["x-content-type-options"] == "nosniff"
     assert "frame-ancestors 'none'" in headers["content-security-policy"]

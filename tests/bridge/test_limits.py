@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import gc
 import json
 import os
 import socket
@@ -11,7 +12,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
+from bridge.detector_stream import DetectorStream
+from bridge.frame_queue import Entry, FrameQueue
 from bridge.server import BridgeServer
+from bridge.session import Session
 from tests.bridge.bridges import RunningBridge, bridging, client, fake_and_bridge
 from tests.bridge.fake_detector import FakeDetector, result
 from tests.servers import until
@@ -305,6 +309,32 @@ async def test_what_a_client_leaves_behind_is_cleaned_up() -> None:
         assert bridge.server._slots.taken() == 0
         # gRPC's own tasks of calls that end a moment later than their clients.
         await until(lambda: len(asyncio.all_tasks()) <= before + 2)
+
+
+async def test_a_connection_that_ended_keeps_nothing() -> None:
+    """Its frames go with it, not when the cyclic collector comes by: until then, reconnecting would fill memory."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with fake_and_bridge(max_frame_rate=0) as (detector, bridge):
+            detector.deaf = True
+            for _ in range(3):
+                async with client(bridge.url) as browser:
+                    for _ in range(70):
+                        await browser.send_frame(bytes(10_000))
+                    await until(
+                        lambda: any(each._received == 70 for each in bridge.server._sessions)
+                    )
+                    browser.websocket.transport.abort()
+                await until(lambda: sessions(bridge.server) == 0)
+            await until(lambda: not alive(Entry, FrameQueue, Session, DetectorStream))
+    finally:
+        gc.enable()
+
+
+def alive(*kinds: type) -> int:
+    """Return how many objects of these types there are."""
+    return sum(type(each) in kinds for each in gc.get_objects())
 
 
 async def test_a_drain_answers_what_is_under_way() -> None:

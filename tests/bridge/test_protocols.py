@@ -203,3 +203,16 @@ async def test_a_client_that_offers_nothing_known_speaks_json() -> None:
         assert browser.websocket.subprotocol is None
         await browser.send_frame()
         await browser.result()
+
+
+def test_drops_of_a_reason_that_is_not_known_add_up() -> None:
+    """A later contract may have more; protobuf has no name for them here, and none for lost frames."""
+    drops = [
+        pb.DropCount.FromString(bytes([0x08, reason, 0x10, count]))
+        for reason, count in ((100, 1), (101, 2), (pb.DROP_REASON_SUPERSEDED, 4))
+    ]
+    named = translation.named_drops(drops)
+    assert named == {"other": 3, "superseded": 4}
+    told = translation.drop_counts({"detector_lost": 8} | named)
+    assert sum(each.count for each in told) == 15
+    assert {each.reason for each in told} == {pb.DROP_REASON_UNSPECIFIED, pb.DROP_REASON_SUPERSEDED}

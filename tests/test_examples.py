@@ -18,7 +18,9 @@ PYTHON_PAGES = ("README.md", "docs/client.md")
 
 def blocks(page: str, language: str) -> list[str]:
     """Return what stands between the fences of a page."""
-    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL
+    )
 
 
 def commands(page: str) -> list[str]:

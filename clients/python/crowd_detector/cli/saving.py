@@ -105,7 +105,7 @@ def _identity(path: Path) -> _Identity | None:
 
 def _replace(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".detector-{os.getpid()}.part")  # short: a name may be at its limit
     try:
         temporary.write_bytes(content)
         os.replace(temporary, path)  # noqa: PTH105 - it says what it does

@@ -78,7 +78,7 @@ async def test_only_the_cameras_asked_for() -> None:
 async def test_unsubscribing() -> None:
     """Nothing comes any more, and the detector is let go."""
     async with (
-        fake_and_bridge(idle_timeout=0.5) as (detector, bridge),
+        fake_and_bridge(idle_timeout=2.0) as (detector, bridge),
         client(bridge.url) as browser,
     ):
         queue = await giving(detector)

@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 import pytest
+from websockets.exceptions import InvalidHandshake
 
 from tests.bridge.bridges import client
 from tests.bridge.fake_detector import faking
@@ -142,7 +143,7 @@ async def test_workers_share_the_limit_and_a_killed_one_is_replaced() -> None:
             try:
                 replacement = client(url(bridge))
                 browser = await replacement.__aenter__()
-            except (AssertionError, OSError):
+            except (AssertionError, OSError, InvalidHandshake):
                 continue  # its slot, or its port, is a moment from being free
             again.append((replacement, browser))
             assert await _answers(browser)

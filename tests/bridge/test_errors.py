@@ -250,7 +250,7 @@ CASES = [
         CODE.UNAUTHORIZED,
         "none came within 0.2 s",
         close=1008,
-        settings=TOKENS | {"handshake_timeout": 0.2},
+        settings=TOKENS | {"handshake_timeout": 2.0},
         welcome=False,
     ),
 ]

@@ -68,7 +68,7 @@ class ImageSaver:
         """
         try:
             drawn, kind = _drawn(content, result)
-        except Exception as error:  # noqa: BLE001 - what Pillow's decoders raise has no common class
+        except Exception as error:
             raise NotDrawnError(str(error)) from error
         path = self._free((self._folder / relative).with_suffix(relative.suffix or _SUFFIXES[kind]))
         try:

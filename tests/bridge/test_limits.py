@@ -328,6 +328,7 @@ async def test_a_connection_that_ended_keeps_nothing() -> None:
                     browser.websocket.transport.abort()
                 await until(lambda: sessions(bridge.server) == 0)
             await until(lambda: not alive(Entry, FrameQueue, Session, DetectorStream))
+            assert sessions(bridge.server) == 0
     finally:
         gc.enable()
 

@@ -23,13 +23,21 @@ CHILD = """
 import os, signal, sys, time
 from bridge.readiness import say_ready
 def on_term(number, frame):
-    print("told", flush=True)
+    open(sys.argv[1] + ".told", "w").close()
     if "stubborn" not in sys.argv: sys.exit(0)
 signal.signal(signal.SIGTERM, on_term)
 with open(sys.argv[1], "a") as log: log.write(f"{os.getpid()}\\n")
 if "never-ready" in sys.argv: sys.exit(7)
 say_ready()
 while True: time.sleep(0.01)
+"""
+
+WATCHER = """
+import asyncio, sys
+from bridge.readiness import say_ready
+from bridge.supervisor import Command, Supervisor
+grandchild = Command("grandchild", [sys.executable, "-c", *sys.argv[1:]])
+sys.exit(asyncio.run(Supervisor([[grandchild]], print, say_ready).run()))
 """
 
 
@@ -42,7 +50,8 @@ async def running(**environment: str) -> AsyncIterator[tuple[Process, list[str]]
         async with asyncio.timeout(60):
             while not lines or "Ctrl-C" not in lines[-1]:
                 line = (await run.process.stdout.readline()).decode()
-                assert line, "it ended before both served"
+                if not line:
+                    raise AssertionError(f"{await run.ended()} before both served:\n{run.errors}")
                 lines.append(line)
         yield run, lines
 
@@ -118,14 +127,36 @@ async def test_a_crash_at_start_ends_it_with_the_same_code(tmp_path: Path) -> No
     assert "PORT=-1" in run.errors
 
 
-async def test_children_end_with_it_even_where_it_is_killed() -> None:
-    """The kernel tells them."""
-    async with running() as (run, _):
+async def stop(process: psutil.Process) -> None:
+    """Stop a process, as a debugger or SIGSTOP does."""
+    process.suspend()
+    await until(lambda: process.status() == psutil.STATUS_STOPPED)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_children_end_with_it_even_where_it_is_killed(workers: str, stopped: bool) -> None:
+    """The kernel tells them, and theirs; even those that are stopped."""
+    async with running(BRIDGE_WORKERS=workers) as (run, _):
         family = psutil.Process(run.process.pid).children(recursive=True)
+        assert len(family) == (2 if workers == "1" else 4)
+        for each in family if stopped else ():
+            await stop(each)
         run.signal(signal.SIGKILL)
         await run.process.wait()
         await asyncio.to_thread(psutil.wait_procs, family, 30)
         assert not any(each.is_running() for each in family)
+
+
+async def test_stopped_children_drain() -> None:
+    """They are continued as they are told to end."""
+    async with running(BRIDGE_WORKERS="2") as (run, _):
+        for each in psutil.Process(run.process.pid).children(recursive=True):
+            await stop(each)
+        run.signal(signal.SIGTERM)
+        assert await run.ended() == 0
+        assert run.errors.count('"bridge.stopped"') == 2
+        assert '"service.stopped"' in run.errors
 
 
 async def test_tokens_and_tls_are_shared(tmp_path: Path, photo: bytes) -> None:
@@ -153,13 +184,15 @@ async def test_tokens_and_tls_are_shared(tmp_path: Path, photo: bytes) -> None:
 
 
 class Watched:
-    """A supervisor in this process, with children that only wait."""
+    """A supervisor in this process, with children, or a grandchild, that only wait."""
 
-    def __init__(self, folder: Path, *words: str) -> None:
+    def __init__(self, folder: Path, *words: str, through: str = "") -> None:
         self.said: list[str] = []
         self.ready = asyncio.Event()
         self.log = folder / "pids"
-        command = Command("child", [sys.executable, "-c", CHILD, str(self.log), *words])
+        self.told = folder / "pids.told"
+        codes = [through, CHILD] if through else [CHILD]
+        command = Command("child", [sys.executable, "-c", *codes, str(self.log), *words])
         self.supervisor = Supervisor([[command]], self.said.append, self.ready.set)
 
     def pids(self) -> list[int]:
@@ -197,20 +230,32 @@ async def test_a_child_that_crashes_is_started_after_growing_pauses(
     assert await running == 0
 
 
-async def test_a_child_that_does_not_obey_is_killed_after_a_second_signal(
-    tmp_path: Path, monkeypatch: Any
-) -> None:
-    """And the exit code says so."""
-    monkeypatch.setattr("bridge.supervisor._CUT_OFF_SECONDS", 0.1)
-    watched = Watched(tmp_path, "stubborn")
+@pytest.mark.parametrize("through", ["", WATCHER])
+async def test_a_second_signal_kills_what_does_not_obey(tmp_path: Path, through: str) -> None:
+    """At once, with what it started; the exit code says so."""
+    watched = Watched(tmp_path, "stubborn", through=through)
     running = asyncio.create_task(watched.supervisor.run())
     await watched.ready.wait()
+    family = psutil.Process().children(recursive=True)
+    assert psutil.Process(watched.pids()[0]) in family
     watched.supervisor._on_signal(signal.SIGTERM)
-    await asyncio.sleep(0)
+    await until(watched.told.exists)
     assert not running.done()
+    watched.supervisor._on_signal(signal.SIGINT)
+    assert await running == 128 + signal.SIGINT
+    await asyncio.to_thread(psutil.wait_procs, family, 30)
+    assert not any(each.is_running() for each in family)
+
+
+async def test_a_second_signal_kills_what_is_still_being_started(tmp_path: Path) -> None:
+    """Nothing is left behind."""
+    watched = Watched(tmp_path, "stubborn")
+    running = asyncio.create_task(watched.supervisor.run())
+    await asyncio.sleep(0)  # its task has begun
+    watched.supervisor._on_signal(signal.SIGTERM)
     watched.supervisor._on_signal(signal.SIGTERM)
     assert await running == 128 + signal.SIGTERM
-    assert not psutil.pid_exists(watched.pids()[0])
+    assert not psutil.Process().children(recursive=True)
 
 
 @pytest.mark.parametrize("module", ["bridge.run", "bridge.__main__"])

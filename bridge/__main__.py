@@ -16,7 +16,6 @@ import structlog
 from bridge import logs
 from bridge.connections import new_slots_file
 from bridge.errors import ConfigurationError
-from bridge.readiness import say_ready
 from bridge.settings import Settings, load_settings
 from bridge.supervisor import Command, Supervisor
 
@@ -89,7 +88,6 @@ async def _watch_workers(settings: Settings) -> int:
                 tls=settings.tls_cert_file is not None,
                 workers=settings.bridge_workers,
             )
-            say_ready()
 
         def say(what: str) -> None:
             _log.error("worker.ended", message=what)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bridge import leash
-from bridge.readiness import VARIABLE, ReadySocket
+from bridge.readiness import VARIABLE, ReadySocket, say_ready, say_stopping
 
 _PAUSES: Final = (0.5, 30.0)  # seconds before a restart: the first and the longest
 _STEADY_SECONDS: Final = 60.0  # a process that lived so long begins again with the first pause
@@ -37,7 +37,7 @@ class Command:
 class Supervisor:
     """Keeps groups of processes running until a signal comes, or one cannot be started at all.
 
-    Every process tells when it serves (see `readiness`). One that ends before that, in its first life, takes all
+    Every process tells when it serves (see `readiness`); this one does, once all do. One that ends before that, in its first life, takes all
     down: its code is the supervisor's. One that ends later is started again, after a pause that grows. SIGTERM and
     SIGINT are passed on, to the last group first; a second signal kills all, with what they have started. How they
     end where this process is killed is `leash`'s.
@@ -83,6 +83,7 @@ class Supervisor:
             await asyncio.wait({stopping, *all_keepers}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._end.set()
+            say_stopping()
             for group, tasks in zip(reversed(self._groups), reversed(keepers), strict=True):
                 for command in group:
                     self._end_process(command.name)
@@ -172,6 +173,7 @@ class Supervisor:
             self._waiting_for.remove(command.name)
             if not self._waiting_for:
                 self._ready()
+                say_ready()
 
     async def _unless_ending(self, seconds: float) -> None:
         try:

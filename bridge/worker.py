@@ -6,7 +6,7 @@ import signal
 
 import structlog
 
-from bridge.readiness import say_ready
+from bridge.readiness import say_ready, say_stopping
 from bridge.server import BridgeServer
 from bridge.settings import Settings
 
@@ -36,6 +36,7 @@ async def serve(settings: Settings, *, worker: int = 0, slots_file: int | None =
         )
         say_ready()
         await stop.wait()
+        say_stopping()
         _log.info("bridge.draining")
     finally:
         await server.drain()

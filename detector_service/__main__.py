@@ -17,7 +17,7 @@ import structlog
 
 from detector_service import logs
 from detector_service.errors import ConfigurationError, ModelError
-from detector_service.readiness import say_ready
+from detector_service.readiness import say_ready, say_stopping
 from detector_service.server import DetectorServer
 from detector_service.settings import Settings, load_settings
 
@@ -80,6 +80,7 @@ async def _serve(settings: Settings) -> int:
                 print(_greeting(settings, port), file=sys.stderr)  # noqa: T201 - for whoever looks on
             say_ready()
         await stopped
+        say_stopping()
         loading.cancel()  # to no effect where it is done
         await asyncio.wait({loading})
         _log.info("service.draining")

@@ -6,6 +6,7 @@ import signal
 
 import structlog
 
+from bridge.addresses import joined
 from bridge.readiness import say_ready, say_stopping
 from bridge.server import BridgeServer
 from bridge.settings import Settings
@@ -30,7 +31,7 @@ async def serve(settings: Settings, *, worker: int = 0, slots_file: int | None =
     try:
         _log.info(
             "worker.serving" if worker else "bridge.serving",
-            address=f"{settings.host}:{port}",
+            address=joined(settings.host, port),
             tls=settings.tls_cert_file is not None,
             detectors=settings.detector_addresses,
         )

@@ -42,6 +42,7 @@ async def test_a_port_in_use_ends_it_with_2(workers: str) -> None:
         async with service_process(module=MODULE, PORT=port, BRIDGE_WORKERS=workers) as bridge:
             assert await bridge.ended() == 2
     assert f"PORT={port}: cannot listen there" in bridge.errors
+    assert "choose another PORT, or end what uses this one" in bridge.errors
 
 
 async def test_print_config_shows_what_applies() -> None:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 import trustme
 
+from bridge.run import main
 from bridge.supervisor import Command, Supervisor
 from tests.bridge.bridges import Client, client
 from tests.servers import Process, service_process, until
@@ -125,6 +126,20 @@ async def test_a_crash_at_start_ends_it_with_the_same_code(tmp_path: Path) -> No
     async with service_process(module=MODULE, PORT="-1") as run:
         assert await run.ended() == 2
     assert "PORT=-1" in run.errors
+    async with service_process(module=MODULE, HOST="nowhere.invalid") as run:
+        assert await run.ended() == 2
+    assert "HOST=nowhere.invalid: no port can be found there" in run.errors
+
+
+def test_what_else_fails_is_not_said_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that cannot be started, say."""
+
+    async def fail(_: object) -> int:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr("bridge.run._run", fail)
+    with pytest.raises(OSError, match="no more processes"):
+        main([])
 
 
 async def stop(process: psutil.Process) -> None:

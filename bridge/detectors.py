@@ -216,7 +216,7 @@ class Detectors:
 
 
 def _channel(address: str, settings: Settings) -> grpc.aio.Channel:
-    options = [
+    options: list[tuple[str, int | str]] = [
         ("grpc.max_receive_message_length", -1),
         ("grpc.max_send_message_length", -1),
         # gRPC's own would be a second, growing to two minutes.
@@ -242,6 +242,8 @@ def _channel(address: str, settings: Settings) -> grpc.aio.Channel:
             settings.detector_cert_file,
         )
     )
+    if settings.detector_server_name:
+        options.append(("grpc.ssl_target_name_override", settings.detector_server_name))
     credentials = grpc.ssl_channel_credentials(authority, key, certificate)
     return grpc.aio.secure_channel(address, credentials, options)
 

@@ -8,6 +8,8 @@ short.
 import argparse
 import asyncio
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +18,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bridge import ports
 from bridge.addresses import is_anywhere, joined, reached_at
+from bridge.certificate import name_in
+from bridge.errors import ConfigurationError
 from bridge.supervisor import Command, Supervisor
 
 EXIT_CONFIGURATION: Final = 2
@@ -34,10 +38,14 @@ class RunSettings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=_MAX_PORT)
     grpc_port: int = Field(default=50051, ge=0, le=_MAX_PORT)
     tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_client_ca_file: Path | None = None
     auth_tokens_file: Path | None = None
     detector_address: str | None = None
     detector_tls: bool = False
     detector_ca_file: Path | None = None
+    detector_cert_file: Path | None = None
+    detector_server_name: str = ""
     detector_token_file: Path | None = None
 
 
@@ -60,7 +68,12 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         _complain(f"HOST={settings.host}: no port can be found there: {error.strerror}")
         return EXIT_CONFIGURATION
-    return asyncio.run(_run(settings))
+    try:
+        for_bridge = _for_bridge(settings)
+    except ConfigurationError as error:
+        _complain(str(error))
+        return EXIT_CONFIGURATION
+    return asyncio.run(_run(settings, for_bridge))
 
 
 def _with_ports(settings: RunSettings) -> RunSettings:
@@ -76,17 +89,39 @@ def _with_ports(settings: RunSettings) -> RunSettings:
     return settings.model_copy(update={"grpc_port": grpc_port, "port": port})
 
 
-async def _run(settings: RunSettings) -> int:
-    for_bridge = {"PORT": str(settings.port)}
+def _for_bridge(settings: RunSettings) -> dict[str, str]:
+    """Return what the bridge needs to be a client of the detector beside it, besides what is set.
+
+    Raises:
+        ConfigurationError: it could not be one.
+    """
+    given = {"PORT": str(settings.port)}
     if settings.detector_address is None:
-        for_bridge["DETECTOR_ADDRESS"] = _detector_at(settings)
+        given["DETECTOR_ADDRESS"] = _detector_at(settings)
     if settings.auth_tokens_file and not settings.detector_token_file:
         # The detector asks for one of these tokens, and the bridge is a client like any other.
-        for_bridge["DETECTOR_TOKEN_FILE"] = str(settings.auth_tokens_file)
-    if settings.tls_cert_file and not (settings.detector_tls or settings.detector_ca_file):
+        given["DETECTOR_TOKEN_FILE"] = str(settings.auth_tokens_file)
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return given
+    if not (settings.detector_tls or settings.detector_ca_file):
         # The certificate itself vouches for the detector, whoever signed it.
-        for_bridge["DETECTOR_CA_FILE"] = str(settings.tls_cert_file)
+        given["DETECTOR_CA_FILE"] = str(settings.tls_cert_file)
+    elif settings.detector_address is not None:
+        return given  # this may be another detector
+    if settings.tls_client_ca_file and not settings.detector_cert_file:
+        raise ConfigurationError(
+            "TLS_CLIENT_CA_FILE is set, so the detector asks the bridge for a certificate, too: set "
+            "DETECTOR_CERT_FILE and DETECTOR_KEY_FILE to one that this authority has issued"
+        )
+    if not settings.detector_server_name:
+        # It is called at an address of this machine, which a public certificate does not name. Where the files are
+        # none, both processes say so.
+        with suppress(OSError):
+            given["DETECTOR_SERVER_NAME"] = name_in(settings.tls_cert_file, settings.tls_key_file)
+    return given
 
+
+async def _run(settings: RunSettings, for_bridge: Mapping[str, str]) -> int:
     def ready() -> None:
         _say(_greeting(settings))
 

@@ -41,8 +41,8 @@ def test_an_address(host: str, written: str, anywhere: bool, reached: str) -> No
 )
 def test_what_is_shown_can_be_called(host: str, detector: str, bridge: str) -> None:
     """From this machine."""
-    given: dict[str, Any] = {"host": host, "grpc_port": 1, "port": 2}
-    settings = RunSettings(_env_file=None, **given)
+    given: dict[str, Any] = {"_env_file": None, "host": host, "grpc_port": 1, "port": 2}
+    settings = RunSettings(**given)
     first, second, _ = _greeting(settings).splitlines()
     assert first.split()[1] == detector
     assert second.split()[1:] == [f"http://{bridge}", f"ws://{bridge}/ws"]

@@ -2,10 +2,12 @@
 
 import asyncio
 import signal
+import ssl
 import sys
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +136,7 @@ async def test_a_crash_at_start_ends_it_with_the_same_code(tmp_path: Path) -> No
 def test_what_else_fails_is_not_said_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that cannot be started, say."""
 
-    async def fail(_: object) -> int:
+    async def fail(*_: object) -> int:
         raise OSError("no more processes")
 
     monkeypatch.setattr("bridge.run._run", fail)
@@ -174,28 +176,87 @@ async def test_stopped_children_drain() -> None:
         assert '"service.stopped"' in run.errors
 
 
-async def test_tokens_and_tls_are_shared(tmp_path: Path, photo: bytes) -> None:
-    """One certificate and one file of tokens serve both ports; the bridge trusts and is trusted."""
-    certificate = trustme.CA().issue_cert("localhost", "127.0.0.1")
-    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
-    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-    (tmp_path / "tokens").write_text("secret\n")
-    import ssl
+def issue(folder: Path, authority: trustme.CA, *names: str, **options: Any) -> dict[str, str]:
+    """Have a certificate issued; return the settings that name its files."""
+    certificate = authority.issue_cert(*names, **options)
+    certificate.private_key_pem.write_to_path(folder / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    return {
+        "TLS_CERT_FILE": str(folder / "cert.pem"),
+        "TLS_KEY_FILE": str(folder / "key.pem"),
+    }
 
-    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
+
+def unverified() -> ssl.SSLContext:
+    """Return what a browser trusts any certificate with."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+@pytest.mark.parametrize(
+    "names", [["localhost", "127.0.0.1"], ["crowd.example"], ["*.example"], ["192.0.2.7"]]
+)
+async def test_tokens_and_tls_are_shared(tmp_path: Path, photo: bytes, names: list[str]) -> None:
+    """One certificate and one file of tokens serve both ports; the bridge trusts and is trusted."""
+    (tmp_path / "tokens").write_text("secret\n")
     async with running(
-        TLS_CERT_FILE=str(tmp_path / "cert.pem"),
-        TLS_KEY_FILE=str(tmp_path / "key.pem"),
-        AUTH_TOKENS_FILE=str(tmp_path / "tokens"),
+        **issue(tmp_path, trustme.CA(), *names), AUTH_TOKENS_FILE=str(tmp_path / "tokens")
     ) as (run, lines):
         assert websocket(lines).startswith("wss://")
         async with client(
-            websocket(lines), ssl=trust, additional_headers={"Authorization": "Bearer secret"}
+            websocket(lines),
+            ssl=unverified(),
+            additional_headers={"Authorization": "Bearer secret"},
         ) as browser:
             await served(browser, photo)
         run.signal(signal.SIGTERM)
         assert await run.ended() == 0
+
+
+async def test_mutual_tls(tmp_path: Path, photo: bytes) -> None:
+    """The bridge shows a certificate of its own; without one, nothing is started."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    own = tmp_path / "bridge"
+    own.mkdir()
+    files = issue(own, authority, "bridge")
+    settings = issue(tmp_path, authority, "crowd.example") | {
+        "TLS_CLIENT_CA_FILE": str(tmp_path / "ca.pem")
+    }
+    async with service_process(module=MODULE, **settings) as run:
+        assert await run.ended() == 2
+    assert "TLS_CLIENT_CA_FILE is set" in run.errors
+    assert "set DETECTOR_CERT_FILE and DETECTOR_KEY_FILE" in run.errors
+    settings |= {
+        "DETECTOR_CERT_FILE": files["TLS_CERT_FILE"],
+        "DETECTOR_KEY_FILE": files["TLS_KEY_FILE"],
+    }
+    for trusted in ({}, {"DETECTOR_CA_FILE": str(tmp_path / "ca.pem")}):
+        async with (
+            running(**settings, **trusted) as (_, lines),
+            client(websocket(lines), ssl=unverified()) as browser,
+        ):
+            await served(browser, photo)
+
+
+async def test_a_certificate_that_nobody_can_trust_is_refused(tmp_path: Path) -> None:
+    """Before anything is started; files that are none are the processes' to refuse."""
+    past = datetime(2001, 1, 1, tzinfo=UTC)
+    settings = issue(tmp_path, trustme.CA(), "a.example", not_before=past, not_after=past)
+    async with service_process(module=MODULE, **settings) as run:
+        assert await run.ended() == 2
+    assert f"TLS_CERT_FILE={tmp_path / 'cert.pem'}: the bridge cannot trust it" in run.errors
+    assert "expired" in run.errors
+    async with service_process(
+        module=MODULE, **issue(tmp_path, trustme.CA(), "m@a.example")
+    ) as run:
+        assert await run.ended() == 2
+    assert "names no host" in run.errors
+    (tmp_path / "cert.pem").write_text("nothing")
+    async with service_process(module=MODULE, **settings) as run:
+        assert await run.ended() == 2
+    assert "are no certificate with its key" in run.errors
 
 
 class Watched:

@@ -306,6 +306,37 @@ async def test_a_child_that_crashes_is_started_after_growing_pauses(
     assert await running == 0
 
 
+async def test_a_child_that_lived_long_begins_again_with_the_first_pause(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    """A crash a day is no reason to wait for long."""
+    monkeypatch.setattr("bridge.supervisor._PAUSES", (0.01, 0.04))
+    monkeypatch.setattr("bridge.supervisor._STEADY_SECONDS", 0)
+    watched = Watched(tmp_path)
+    running = asyncio.create_task(watched.supervisor.run())
+    await watched.ready.wait()
+    for lives in range(1, 4):
+        await until(lambda lives=lives: len(watched.pids()) == lives)  # type: ignore[misc]
+        psutil.Process(watched.pids()[-1]).kill()
+        await until(lambda lives=lives: len(watched.said) == lives)  # type: ignore[misc]
+    assert {line.rpartition(" in ")[2] for line in watched.said} == {"0.01 s"}
+    watched.supervisor._on_signal(signal.SIGTERM)
+    assert await running == 0
+
+
+async def test_one_that_cannot_start_takes_those_that_serve_with_it(tmp_path: Path) -> None:
+    """They are told to end, and its code is what is given."""
+    logs = [tmp_path / "good", tmp_path / "bad"]
+    commands = [
+        Command("good", [sys.executable, "-c", CHILD, str(logs[0])]),
+        Command("bad", [sys.executable, "-c", CHILD, str(logs[1]), "never-ready"]),
+    ]
+    said: list[str] = []
+    assert await Supervisor([commands], said.append, lambda: None).run() == 7
+    assert said == ["bad ended with code 7 before it served; ending, too"]
+    assert not psutil.Process().children(recursive=True)
+
+
 @pytest.mark.parametrize("through", ["", WATCHER])
 async def test_a_second_signal_kills_what_does_not_obey(tmp_path: Path, through: str) -> None:
     """At once, with what it started; the exit code says so."""

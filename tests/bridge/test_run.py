@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import ssl
 import sys
 import urllib.request
@@ -131,6 +132,20 @@ async def test_a_crash_at_start_ends_it_with_the_same_code(tmp_path: Path) -> No
     async with service_process(module=MODULE, HOST="nowhere.invalid") as run:
         assert await run.ended() == 2
     assert "HOST=nowhere.invalid: no port can be found there" in run.errors
+
+
+@pytest.mark.parametrize(
+    ("variable", "by"), [("PORT", "detector-bridge"), ("GRPC_PORT", "detector-service")]
+)
+async def test_a_port_in_use_ends_it_with_2(variable: str, by: str) -> None:
+    """By the name of its variable, with the cure."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        async with service_process(module=MODULE, **{variable: port}) as run:
+            assert await run.ended() == 2
+    (complaint,) = [line for line in run.errors.splitlines() if f" {variable}={port}: " in line]
+    assert complaint.startswith(f"{by}: HOST=127.0.0.1, ")
+    assert "end what uses" in complaint
 
 
 def test_what_else_fails_is_not_said_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:

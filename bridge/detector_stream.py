@@ -190,7 +190,7 @@ class DetectorStream:
             await self._owner.on_given_up(losses.given_up)
 
     async def _call(self, link: DetectorLink) -> _Ended:
-        call: _Call = link.service.StreamDetections(metadata=link.metadata)
+        call: _Call = link.stream_detections(metadata=link.metadata)
         self._sent, self._heard, self._accounted = None, False, 0
         self._unconfirmed.clear()
         writer = asyncio.create_task(self._write(call))
@@ -286,7 +286,7 @@ class DetectorStream:
                 if config is not self._sent or self._must_ask():
                     self._sent = config
                     self._unconfirmed.append(_Unconfirmed(config, self._queue.sent))
-                    await call.write(pb.StreamDetectionsRequest(config=config))
+                    await call.write(pb.StreamDetectionsRequest(config=config).SerializeToString())
                     continue
                 entry = self._queue.next_frame() if self._room() else None
                 if entry is None:

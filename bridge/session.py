@@ -179,8 +179,8 @@ class Session:
             case events.Authenticate():
                 pass  # it is in already
 
-    def _take_frame(self, frame: protocols.IncomingFrame, sequence: int) -> None:
-        size, most = protocols.image_size(frame.request.frame), self._settings.max_frame_bytes
+    def _take_frame(self, incoming: protocols.IncomingFrame, sequence: int) -> None:
+        (request, size), most = incoming.frame, self._settings.max_frame_bytes
         if size > most:
             raise Refused(
                 ErrorCode.FRAME_TOO_LARGE,
@@ -190,7 +190,7 @@ class Session:
         if not self._pace.admit(time.monotonic()):
             self._drops[_RATE_LIMITED] += 1
             return
-        entry = Entry(sequence, frame.timestamp, frame.request, size, self._stream.config)
+        entry = Entry(sequence, incoming.timestamp, request, size, self._stream.config)
         dropped = self._queue.put_frame(entry)
         if dropped:
             self._drops[_CLIENT_SLOW if self._writing.locked() else _SUPERSEDED] += dropped

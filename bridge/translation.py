@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec import UNSET
 
-from bridge import events, json_text
+from bridge import events, json_text, wire
 from bridge.errors import ErrorCode, Refused
 
 #: Dropped, because the detector that had them went away; the contract has no word for it.
@@ -52,16 +52,13 @@ ERROR_CODES: Final[Mapping[int, ErrorCode]] = {
 # ---- To the detector -----------------------------------------------------------------------------
 
 
-def to_request(header: events.FrameHeader, image: bytes) -> pb.StreamDetectionsRequest:
+def to_frame(header: events.FrameHeader, image: bytes | memoryview) -> wire.WireFrame:
     """Return a frame as it is sent to the detector.
 
     Raises:
         Refused: a name or the time is out of its range.
     """
-    request = pb.StreamDetectionsRequest()
-    # Filled in place: a Frame made apart would be copied into the request, with its image.
-    frame = request.frame
-    frame.encoded = image
+    frame = pb.Frame()
     if header.camera:
         json_text.check_name(header.camera, "data.camera")
         frame.camera = header.camera
@@ -73,7 +70,7 @@ def to_request(header: events.FrameHeader, image: bytes) -> pb.StreamDetectionsR
         frame.capture_time.CopyFrom(to_timestamp(header.timestamp))
     if header.settings is not None:
         frame.settings.CopyFrom(_to_settings(header.settings))
-    return request
+    return wire.join(frame, image)
 
 
 def to_config(settings: events.StreamSettings) -> pb.StreamConfig:

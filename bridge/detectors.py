@@ -54,7 +54,7 @@ class DetectorLink:
         self.service: Final[detector_pb2_grpc.DetectorServiceAsyncStub] = (
             detector_pb2_grpc.DetectorServiceStub(channel)
         )
-        self.stream_detections: Final = channel.stream_stream(
+        self.stream_detections: Final[Any] = channel.stream_stream(
             f"/{_SERVICE}/StreamDetections",
             response_deserializer=pb.StreamDetectionsResponse.FromString,
         )

@@ -266,10 +266,11 @@ def milliseconds(time: Timestamp) -> int:
 
 def _detection(found: pb.Detection) -> events.Detection:
     box = found.box
-    corners = (box.x1, box.y1, box.x2, box.y2)
-    x1, y1, x2, y2 = (round(corner, _BBOX_DECIMALS) for corner in corners)
+    x1, y1 = round(box.x1, _BBOX_DECIMALS), round(box.y1, _BBOX_DECIMALS)
+    x2, y2 = round(box.x2, _BBOX_DECIMALS), round(box.y2, _BBOX_DECIMALS)
     # Rounding must not make nothing of a box.
+    exact = x1 == x2 or y1 == y2
     return events.Detection(
-        bbox=(x1, y1, x2, y2) if x1 < x2 and y1 < y2 else corners,
+        bbox=(box.x1, box.y1, box.x2, box.y2) if exact else (x1, y1, x2, y2),
         confidence=round(found.confidence, _SCORE_DECIMALS),
     )

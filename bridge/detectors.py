@@ -43,6 +43,7 @@ class DetectorLink:
     Attributes:
         address: host and port.
         service: the calls of the contract.
+        stream_detections: StreamDetections, of requests that are serialised already: see `wire`.
         serving: whether it said so when it was last heard of.
         heard: whether it has answered, or could not be reached, at least once.
         streams: open from this process.
@@ -52,6 +53,10 @@ class DetectorLink:
         self.address: Final = address
         self.service: Final[detector_pb2_grpc.DetectorServiceAsyncStub] = (
             detector_pb2_grpc.DetectorServiceStub(channel)
+        )
+        self.stream_detections: Final[Any] = channel.stream_stream(
+            f"/{_SERVICE}/StreamDetections",
+            response_deserializer=pb.StreamDetectionsResponse.FromString,
         )
         self.metadata: Final = metadata
         self.serving = False

@@ -1,6 +1,7 @@
 """Ports to listen on: on every address of a host, the same one."""
 
 import errno
+import random
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,7 +10,10 @@ from typing import Final
 from bridge.addresses import is_anywhere
 from bridge.errors import ConfigurationError
 
-_ATTEMPTS: Final = 10  # a port that is free on one address may be taken on another
+_ATTEMPTS: Final = 100  # to find a port that is free on every address
+#: Below those that Linux gives to whoever asks for any (ip_local_port_range): it must not give away what was found
+#: here before a process listens on it.
+_QUIET: Final = range(20_000, 32_768)
 
 
 def hosts(host: str) -> list[str]:
@@ -35,7 +39,7 @@ def free(host: str) -> int:
     for left in reversed(range(_ATTEMPTS)):
         with ExitStack() as probes:
             try:
-                return _bind(probes, host, 0, socket.SO_REUSEADDR)
+                return _bind(probes, host, random.choice(_QUIET), socket.SO_REUSEADDR)  # noqa: S311 - no secret
             except OSError as error:
                 if error.errno != errno.EADDRINUSE or not left:
                     raise

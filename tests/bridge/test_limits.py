@@ -7,11 +7,14 @@ import gc
 import json
 import os
 import socket
+from collections import Counter
 
 import pytest
+from crowd.detector.v1 import detector_pb2 as pb
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
+from bridge import protocols
 from bridge.detector_stream import DetectorStream
 from bridge.frame_queue import Entry, FrameQueue
 from bridge.server import BridgeServer
@@ -157,6 +160,77 @@ async def test_a_flood_is_let_through_at_its_rate() -> None:
                 results += event == "detection_result"
         assert errors == 1
         await others_are_served(bridge)
+
+
+async def test_an_event_is_answered_amid_a_flood_of_frames() -> None:
+    """RATE_LIMITED is about frames, whichever subprotocol they come by."""
+    header = b'\0\0\0\x19{"event":"process_frame"}'
+    for subprotocol, frame, configure in (
+        (protocols.JSON, process_frame().decode(), '{"event":"configure","data":{}}'),
+        (
+            protocols.JSON_BINARY,
+            header,
+            b'\0\0\0\x1f{"event":"configure","data":{}}',
+        ),
+        (
+            protocols.PROTOBUF,
+            pb.StreamDetectionsRequest(frame=pb.Frame(encoded=b"image")).SerializeToString(),
+            pb.StreamDetectionsRequest(config=pb.StreamConfig()).SerializeToString(),
+        ),
+    ):
+        async with (
+            fake_and_bridge(max_frame_rate=0.001, max_frame_burst=1) as (detector, bridge),
+            client(bridge.url, subprotocols=[subprotocol]) as browser,
+        ):
+            for message in (frame, frame, frame, configure, frame):
+                await browser.websocket.send(message)
+            await until(lambda: detector.configs[1:])
+            (session,) = bridge.server._sessions
+            await until(lambda: session._received == 5)  # noqa: B023 - likewise
+            assert len(detector.frames) == 1
+
+
+async def test_events_cost_no_frames() -> None:
+    """The two limits are apart: refused events do not use up what frames have, nor the reverse."""
+    async with (
+        fake_and_bridge(max_frame_rate=0.001, max_frame_burst=2) as (_, bridge),
+        client(bridge.url) as browser,
+    ):
+        for _ in range(300):
+            await browser.send("authenticate", {"token": "any"})
+        for number in (1, 2):
+            await browser.send_frame(frame_id=str(number))
+        refused = answered = 0
+        while answered < 2:
+            event, data = await browser.receive()
+            if event == "error":
+                assert data["code"] == "RATE_LIMITED"
+                assert 40 + refused < data["frame"]["sequence"] <= 300
+                refused += 1
+            else:
+                answered += 1
+        assert refused > 0
+
+
+async def test_a_flood_of_events_is_acted_on_at_its_rate() -> None:
+    """However large MAX_FRAME_RATE is; and a flood of garbage is decoded no faster than its own limit."""
+    async with fake_and_bridge(max_frame_rate=0) as (_, bridge), client(bridge.url) as browser:
+        for _ in range(300):
+            await browser.send("configure", {"camera": "door"})
+        told = Counter[str]()
+        while not told["configured"] or told["error"] < 50:
+            event, _ = await browser.receive()
+            told[event] += 1
+        await others_are_served(bridge)
+    async with (
+        fake_and_bridge(max_frame_rate=0.001, max_frame_burst=1) as (_, bridge),
+        client(bridge.url) as browser,
+    ):
+        for _ in range(300):
+            await browser.websocket.send("garbage")
+        codes = [(await browser.error())["code"] for _ in range(300)]
+        assert codes[:41] == ["INVALID_MESSAGE"] * 41
+        assert "RATE_LIMITED" in codes
 
 
 async def test_garbage_from_a_client_that_does_not_read_stops_being_read() -> None:

@@ -234,7 +234,10 @@ class HttpSide:
 
     def _origin_allowed(self, request: Request) -> bool:
         return doors.origin_allowed(
-            header(request, "Origin"), header(request, "Host"), self._origins
+            header(request, "Origin"),
+            header(request, "Host"),
+            self._origins,
+            doors.scheme_of_request(header(request, "X-Forwarded-Proto"), tls=self._tls),
         )
 
     def _response(self, request: Request, answer: Answer) -> Response:

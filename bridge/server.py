@@ -20,6 +20,7 @@ from bridge.detectors import Detectors
 from bridge.errors import ConfigurationError, ErrorCode, Refused
 from bridge.events import Authenticate
 from bridge.http import HttpSide, header
+from bridge.refusal_log import RefusalLog
 from bridge.refusals import error_event
 from bridge.session import GOES_DOWN, Session
 from bridge.settings import Settings
@@ -74,6 +75,7 @@ class BridgeServer:
         self._server: Server | None = None
         self._draining = False
         self._reporting: asyncio.Task[None] | None = None
+        self._refusals: Final = RefusalLog()
 
     async def listen(self) -> int:
         """Open the port; return its number.
@@ -150,6 +152,7 @@ class BridgeServer:
             await server.wait_closed()
         if self._reporting is not None:
             self._reporting.cancel()
+        self._refusals.close()
         await self._detectors.close()
 
     async def _on_request(self, connection: ServerConnection, request: Request) -> Response | None:
@@ -175,6 +178,7 @@ class BridgeServer:
             finally:
                 self._slots.give_back(slot)
         except Refused as refused:
+            self._refusals.add(refused.code, str(refused))
             full = refused.code is ErrorCode.CONNECTION_LIMIT
             code = CloseCode.TRY_AGAIN_LATER if full else CloseCode.POLICY_VIOLATION
             await _turn_away(websocket, refused, code)
@@ -265,7 +269,6 @@ class BridgeServer:
 
     def _report(self, message: str) -> None:
         """Have the alert `connection_limit` raised, not more often than now and then."""
-        _log.warning("connections.limit", message=message)
         if self._reporting is None or self._reporting.done():
             self._reporting = asyncio.create_task(self._report_and_rest(message))
 

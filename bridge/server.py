@@ -100,7 +100,6 @@ class BridgeServer:
                 select_subprotocol=_select,
                 compression="deflate" if settings.websocket_compression else None,
                 process_request=self._on_request,
-                process_response=self._on_response,
                 server_header=None,
                 open_timeout=settings.handshake_timeout,
                 ping_interval=settings.ping_interval,
@@ -113,7 +112,7 @@ class BridgeServer:
                 write_limit=64 * _KIB,
                 create_connection=transport.connection_class(
                     settings.max_concurrent_connections + transport.HEADROOM,
-                    self._http.refuse_method,
+                    self._http,
                 ),
                 backlog=_BACKLOG,
                 reuse_port=self._shared or None,
@@ -158,12 +157,6 @@ class BridgeServer:
     async def _on_request(self, connection: ServerConnection, request: Request) -> Response | None:
         del connection
         return await self._http.respond(request)
-
-    def _on_response(
-        self, connection: ServerConnection, request: Request, response: Response
-    ) -> Response | None:
-        del connection
-        return self._http.decorate(request, response)
 
     async def _handle(self, websocket: ServerConnection) -> None:
         """Serve a client that has shaken hands.

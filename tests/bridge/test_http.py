@@ -7,15 +7,38 @@ import re
 import ssl
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jsonschema
 import pytest
 import trustme
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bridge import descriptions, events, protocols
+from bridge.http import path_of
 from tests.bridge.bridges import RunningBridge, bridging, client, fake_and_bridge
 from tests.servers import until
+
+
+class Authority(NamedTuple):
+    """What a bridge needs to speak TLS, and a client to trust it."""
+
+    settings: dict[str, Any]
+    trust: ssl.SSLContext
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """One that has signed for this machine."""
+    folder, authority = tmp_path_factory.mktemp("tls"), trustme.CA()
+    certificate = authority.issue_cert("localhost", "127.0.0.1")
+    certificate.private_key_pem.write_to_path(folder / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    settings = {"tls_cert_file": folder / "cert.pem", "tls_key_file": folder / "key.pem"}
+    return Authority(settings, trust)
 
 
 async def ask(
@@ -162,14 +185,122 @@ async def test_other_answers_are_json_too() -> None:
             _secure(got)
 
 
-async def raw(bridge: RunningBridge, request: bytes) -> tuple[bytes, bytes]:
+async def raw(
+    bridge: RunningBridge, request: bytes, *, tls: ssl.SSLContext | None = None
+) -> tuple[bytes, bytes]:
     """Send a request as it is; return the answer's head and body."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", bridge.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", bridge.port, ssl=tls)
     writer.write(request)
     async with asyncio.timeout(30):
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
     return head, body
+
+
+UPGRADE = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+ODD_REQUESTS = {
+    "TRACE": (b"TRACE /health HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+    "CONNECT": (b"CONNECT x:443 HTTP/1.1\r\nHost: x:443\r\n\r\n", 405),
+    "a method in lower case": (b"get /health HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+    "a body": (b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody", 405),
+    "a body in chunks": (b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0", 405),
+    "a body on GET": (b"GET /health HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody", 400),
+    "chunks on GET": (b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0", 501),
+    "absolute": (b"GET http://x/health?a=b HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+    "absolute, without a path": (b"GET HTTP://x HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+    "OPTIONS *": (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 204),
+    "GET *": (b"GET * HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+    "OPTIONS of nothing": (b"OPTIONS /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+    "no path": (b"GET\r\n\r\n", 400),
+    "no version": (b"GET /health\r\n\r\n", 400),
+    "an empty line": (b"\r\n\r\n", 400),
+    "another version": (b"GET /health HTTP/2.0\r\nHost: x\r\n\r\n", 400),
+    "LF alone": (b"GET /health HTTP/1.1\nHost: x\n\n", 400),
+    "not ASCII": ("GET /ä HTTP/1.1\r\nHost: x\r\n\r\n".encode(), 400),
+    "a header without a colon": (b"GET /health HTTP/1.1\r\nHost\r\n\r\n", 400),
+    "TLS": (b"\x16\x03\x01\x02\x00\x01\xfc\n", 400),
+    "a long target": (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n", 414),
+    "a long header": (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 9000 + b"\r\n\r\n", 431),
+    "many headers": (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: a\r\n" * 200 + b"\r\n", 431),
+    "no host": (b"GET /health HTTP/1.1\r\n\r\n", 400),
+    "HTTP/1.0": (b"GET /health HTTP/1.0\r\n\r\n", 200),
+    "a WebSocket by HTTP/1.0": (b"GET /ws HTTP/1.0\r\nHost: x\r\n" + UPGRADE + b"\r\n", 505),
+    "no key": (b"GET /ws HTTP/1.1\r\nHost: x\r\n" + UPGRADE + b"\r\n", 400),
+    "no Connection": (b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n", 426),
+}
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize("name", ODD_REQUESTS)
+async def test_odd_requests_are_answered(
+    name: str, tls: bool, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In JSON, with all headers; the connection ends, and nothing is left of it."""
+    request, status = ODD_REQUESTS[name]
+    async with fake_and_bridge(**authority.settings if tls else {}) as (_, bridge):
+        await serving(bridge)
+        head, body = await raw(bridge, request, tls=authority.trust if tls else None)
+        server = bridge.server._server
+        assert server is not None
+        await until(lambda: not server.handler_tasks)
+    lines = head.decode().split("\r\n")
+    assert lines[0].startswith(f"HTTP/1.1 {status} ")
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines[1:])}
+    _secure(headers)
+    assert headers["connection"] == "close"
+    if status == 204:
+        assert not body
+    else:
+        assert headers["content-length"] == str(len(body))
+        assert ("error" in json.loads(body)) is (status != 200)
+    assert ("allow" in headers) is (status in (204, 405))
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_half_a_request_is_answered_and_none_is_not() -> None:
+    """Where the client still reads; who only knocks is told nothing."""
+    async with fake_and_bridge() as (_, bridge):
+        for request, status in ((b"GET /hea", b" 400 "), (b"PO", b" 400 "), (b"", b"")):
+            reader, writer = await asyncio.open_connection("127.0.0.1", bridge.port)
+            writer.write(request)
+            writer.write_eof()
+            async with asyncio.timeout(30):
+                answer = await reader.read()
+            writer.close()
+            assert status in answer
+            assert bool(answer) is bool(request)
+
+
+async def test_a_method_that_comes_in_pieces_is_known() -> None:
+    """As every request may come."""
+    async with fake_and_bridge() as (_, bridge):
+        reader, writer = await asyncio.open_connection("127.0.0.1", bridge.port)
+        for piece in (b"P", b"OS", b"T / HTTP/1.1\r\nContent-Len", b"gth: 4\r\n\r\n", b"body"):
+            writer.write(piece)
+            await until(lambda: not writer.transport.get_write_buffer_size())
+            await asyncio.to_thread(lambda: None)  # the bridge has a turn, of the same event loop
+        async with asyncio.timeout(30):
+            assert b" 405 " in await reader.read()
+        writer.close()
+
+
+async def test_a_large_body_does_not_cost_its_sender_the_answer() -> None:
+    """It is read and thrown away, for otherwise the kernel would throw away the answer."""
+    async with fake_and_bridge() as (_, bridge):
+        size = 5_000_000
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+        head, body = await raw(bridge, head + bytes(size))
+    assert b" 405 " in head
+    assert json.loads(body)["error"]["code"] == "METHOD_NOT_ALLOWED"
+
+
+@given(st.text(), st.sampled_from(["", "http://a", "HTTPS://[::1]:80"]))
+def test_the_path_of_any_target(target: str, authority: str) -> None:
+    """Is not empty, has no query, and does not depend on the authority before it."""
+    path = path_of(authority + "/" + target)
+    assert path == path_of("/" + target)
+    assert path.startswith("/")
+    assert "?" not in path
 
 
 @pytest.mark.parametrize(
@@ -250,17 +381,10 @@ async def test_figures_need_a_token_where_tokens_are_asked_for(tmp_path: Path) -
         assert (await ask(bridge, "GET", "/openapi.json"))[0] == 200
 
 
-async def test_over_tls_it_asks_browsers_to_stay_there(tmp_path: Path) -> None:
+async def test_over_tls_it_asks_browsers_to_stay_there(authority: Authority) -> None:
     """Strict-Transport-Security, and the same answers."""
-    authority = trustme.CA()
-    certificate = authority.issue_cert("localhost", "127.0.0.1")
-    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
-    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-    trust = ssl.create_default_context()
-    authority.configure_trust(trust)
-    async with fake_and_bridge(
-        tls_cert_file=tmp_path / "cert.pem", tls_key_file=tmp_path / "key.pem"
-    ) as (_, bridge):
+    trust = authority.trust
+    async with fake_and_bridge(**authority.settings) as (_, bridge):
         url = f"wss://127.0.0.1:{bridge.port}/ws"
         async with client(url, ssl=trust) as browser:
             await browser.send_frame()

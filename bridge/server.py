@@ -3,7 +3,7 @@
 import asyncio
 import ipaddress
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from crowd.detector.v1 import detector_pb2 as pb
@@ -17,9 +17,11 @@ from websockets.typing import Subprotocol
 from bridge import descriptions, doors, json_text, protocols, transport
 from bridge.connections import Slots, new_slots_file
 from bridge.detectors import Detectors
+from bridge.doorstep import Doorstep
 from bridge.errors import ConfigurationError, ErrorCode, Refused
 from bridge.events import Authenticate
 from bridge.http import HttpSide, header
+from bridge.porter import Porter, Tls, client_of_peer
 from bridge.refusal_log import RefusalLog
 from bridge.refusals import error_event
 from bridge.session import GOES_DOWN, Session
@@ -61,14 +63,19 @@ class BridgeServer:
             if settings.auth_tokens_file is not None
             else None
         )
-        self._tls: Final = settings.server_tls()
+        tls = settings.server_tls()
+        self._porter: Final = Porter(
+            _doorstep(settings),
+            None if tls is None else Tls(tls, settings.handshake_timeout, _CLOSE_SECONDS),
+            self._cut_off,
+        )
         self._http: Final = HttpSide(
             self._detectors,
             self._slots.taken,
             descriptions.served(),
             origins=settings.origins,
             tokens=self._tokens,
-            tls=self._tls is not None,
+            tls=tls is not None,
         )
         self._sessions: Final[set[Session]] = set()
         self._strangers: Final[set[asyncio.Timeout]] = set()  # whose first message is awaited
@@ -95,7 +102,6 @@ class BridgeServer:
                 self._handle,
                 settings.host,
                 settings.port,
-                ssl=self._tls,
                 subprotocols=[Subprotocol(name) for name in protocols.PROTOCOLS],
                 select_subprotocol=_select,
                 compression="deflate" if settings.websocket_compression else None,
@@ -110,10 +116,7 @@ class BridgeServer:
                 # keeps what it wants to keep.
                 max_queue=(2, 0),
                 write_limit=64 * _KIB,
-                create_connection=transport.connection_class(
-                    settings.max_concurrent_connections + transport.HEADROOM,
-                    self._http,
-                ),
+                create_connection=transport.connection_class(self._porter, self._http),
                 backlog=_BACKLOG,
                 reuse_port=self._shared or None,
             )
@@ -137,6 +140,7 @@ class BridgeServer:
         server, self._server = self._server, None
         self._draining = True
         server.close(close_connections=False)
+        self._porter.close()
         for session in self._sessions:
             session.drain()
         for patience in self._strangers:
@@ -154,6 +158,13 @@ class BridgeServer:
         self._refusals.close()
         await self._detectors.close()
 
+    def _cut_off(self) -> None:
+        self._refusals.add(
+            "TCP_CONNECTIONS",
+            "TCP connections were cut off before they said anything; so many are open, of all clients or "
+            "of one, that have no WebSocket",
+        )
+
     async def _on_request(self, connection: ServerConnection, request: Request) -> Response | None:
         del connection
         return await self._http.respond(request)
@@ -165,7 +176,7 @@ class BridgeServer:
         """
         try:
             await self._let_in(websocket)
-            slot = self._take_slot(_address(websocket))
+            slot = self._take_slot(client_of_peer(websocket.transport))
             try:
                 await self._serve(websocket)
             finally:
@@ -300,9 +311,12 @@ def _offered(request: Request) -> list[str]:
     ]
 
 
-def _address(websocket: ServerConnection) -> str:
-    address: Any = websocket.remote_address
-    return str(address[0]) if address else ""
+def _doorstep(settings: Settings) -> Doorstep:
+    per_address = settings.max_connections_per_address
+    return Doorstep(
+        settings.max_concurrent_connections + transport.HEADROOM,
+        per_address + transport.ADDRESS_HEADROOM if per_address else 0,
+    )
 
 
 def _loopback(host: str) -> bool:

@@ -1,6 +1,8 @@
 """What `websockets` leaves open at the edge of a connection: who floods, who is told, who is not answered."""
 
-from typing import Any, Final, Protocol
+import asyncio
+from collections.abc import Callable
+from typing import Any, ClassVar, Final, Protocol
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import InvalidMessage
@@ -12,10 +14,13 @@ from websockets.typing import StatusLike
 
 from bridge import protocols
 from bridge.errors import ErrorCode, Refused
+from bridge.porter import Porter
 from bridge.refusals import error_event
 
 #: TCP connections beyond the limit of WebSockets: handshakes, HTTP requests, clients that are turned away.
 HEADROOM: Final = 128
+#: Likewise of one address, beyond its limit of WebSockets.
+ADDRESS_HEADROOM: Final = 16
 
 _MOST_UNREAD_BYTES: Final = 1024 * 1024
 _METHOD_BYTES: Final = 16  # more than the longest method has
@@ -57,46 +62,89 @@ class _BridgeProtocol(ServerProtocol):
         super().fail(code, reason)
 
 
-def connection_class(most_open: int, refusals: Refusals) -> type[ServerConnection]:
+class BridgeConnection(ServerConnection):
+    """The library's connection, let in by a porter.
+
+    Attributes:
+        porter: lets it in.
+        refusals: what is answered in place of the library.
+    """
+
+    porter: ClassVar[Porter]
+    refusals: ClassVar[Refusals]
+    protocol: _BridgeProtocol
+
+    def __init__(self, protocol: ServerProtocol, *arguments: Any, **options: Any) -> None:
+        # The library makes it, and takes no class for it.
+        protocol.__class__ = _BridgeProtocol
+        assert isinstance(protocol, _BridgeProtocol)
+        protocol.refusals = self.refusals
+        super().__init__(protocol, *arguments, **options)
+        self._leave: Callable[[], None] | None = None  # while it is counted
+        self._begun = self._lost = False
+        self._early: list[bytes] = []  # what came over TLS before this knew that it may begin
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Be let in, and shake hands over TLS where that is spoken; only then does the library know of it."""
+        assert isinstance(transport, asyncio.Transport)
+        self._leave = self.porter.admit(transport)
+        if self._leave is None:
+            transport.abort()
+        elif self.porter.tls is None:
+            self._begin(transport)
+        else:
+            self.porter.shake_hands(transport, self, self._begin)
+
+    def _begin(self, transport: asyncio.Transport | None) -> None:
+        if transport is None or self._lost:
+            self._end()
+            return
+        self._begun = True
+        super().connection_made(transport)
+        for data in self._early:
+            self.data_received(data)
+        self._early.clear()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Be counted no more."""
+        self._lost = True
+        self._end()
+        if self._begun:
+            super().connection_lost(exc)
+
+    def _end(self) -> None:
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
+
+    def eof_received(self) -> None:
+        """Pass it on, once the library knows of the connection."""
+        if self._begun:
+            super().eof_received()
+
+    def data_received(self, data: bytes) -> None:
+        """Pass it on; keep the beginning, and an eye on what is not read."""
+        if self.request is None:
+            if not self._begun:
+                self._early.append(data)
+                return
+            self.protocol.began = (self.protocol.began + data)[:_METHOD_BYTES]
+        super().data_received(data)
+        # Pongs are written without regard to whether they are read. This much is left over by
+        # nobody but a client that floods with pings, or sends and never reads.
+        if self.transport.get_write_buffer_size() > _MOST_UNREAD_BYTES:
+            self.transport.abort()
+
+
+def connection_class(porter: Porter, refusals: Refusals) -> type[ServerConnection]:
     """Return the class of a server's connections.
 
     Args:
-        most_open: TCP connections of this process; what comes beyond is cut off at once.
+        porter: lets them in.
         refusals: what is answered in place of the library.
     """
-    open_connections = 0
-
-    class BridgeConnection(ServerConnection):
-        def __init__(self, protocol: ServerProtocol, *arguments: Any, **options: Any) -> None:
-            # The library makes it, and takes no class for it.
-            protocol.__class__ = _BridgeProtocol
-            assert isinstance(protocol, _BridgeProtocol)
-            protocol.refusals = refusals
-            self.protocol: _BridgeProtocol
-            super().__init__(protocol, *arguments, **options)
-
-        def connection_made(self, transport: Any) -> None:
-            nonlocal open_connections
-            open_connections += 1
-            super().connection_made(transport)
-            if open_connections > most_open:
-                self.transport.abort()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            nonlocal open_connections
-            open_connections -= 1
-            super().connection_lost(exc)
-
-        def data_received(self, data: bytes) -> None:
-            if self.request is None:
-                self.protocol.began = (self.protocol.began + data)[:_METHOD_BYTES]
-            super().data_received(data)
-            # Pongs are written without regard to whether they are read. This much is left over by
-            # nobody but a client that floods with pings, or sends and never reads.
-            if self.transport.get_write_buffer_size() > _MOST_UNREAD_BYTES:
-                self.transport.abort()
-
-    return BridgeConnection
+    attributes = {"porter": porter, "refusals": refusals}
+    return type(BridgeConnection.__name__, (BridgeConnection,), attributes)
 
 
 def _too_large(reason: str) -> bytes:

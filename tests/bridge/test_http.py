@@ -7,38 +7,17 @@ import re
 import ssl
 import urllib.request
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jsonschema
 import pytest
-import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge import descriptions, events, protocols
 from bridge.http import path_of
-from tests.bridge.bridges import RunningBridge, bridging, client, fake_and_bridge
+from tests.bridge.bridges import Authority, RunningBridge, bridging, client, fake_and_bridge
 from tests.servers import until
-
-
-class Authority(NamedTuple):
-    """What a bridge needs to speak TLS, and a client to trust it."""
-
-    settings: dict[str, Any]
-    trust: ssl.SSLContext
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """One that has signed for this machine."""
-    folder, authority = tmp_path_factory.mktemp("tls"), trustme.CA()
-    certificate = authority.issue_cert("localhost", "127.0.0.1")
-    certificate.private_key_pem.write_to_path(folder / "key.pem")
-    certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")
-    trust = ssl.create_default_context()
-    authority.configure_trust(trust)
-    settings = {"tls_cert_file": folder / "cert.pem", "tls_key_file": folder / "key.pem"}
-    return Authority(settings, trust)
 
 
 async def ask(

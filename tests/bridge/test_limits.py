@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import socket
+import ssl
 from collections import Counter
 
 import pytest
@@ -19,7 +20,7 @@ from bridge.detector_stream import DetectorStream
 from bridge.frame_queue import Entry, FrameQueue
 from bridge.server import BridgeServer
 from bridge.session import Session
-from tests.bridge.bridges import RunningBridge, bridging, client, fake_and_bridge
+from tests.bridge.bridges import Authority, RunningBridge, bridging, client, fake_and_bridge
 from tests.bridge.fake_detector import FakeDetector, result
 from tests.servers import until
 
@@ -282,32 +283,111 @@ async def test_a_client_that_is_silent_is_let_go() -> None:
         assert "IDLE_TIMEOUT" in (browser.websocket.close_reason or "")
 
 
-async def test_a_handshake_that_is_not_finished_is_given_up() -> None:
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+async def test_a_handshake_that_is_not_finished_is_given_up(
+    tls: bool, authority: Authority
+) -> None:
     """A slow loris holds a connection for HANDSHAKE_TIMEOUT, and no place."""
-    async with fake_and_bridge(handshake_timeout=0.3) as (_, bridge):
+    settings = authority.settings if tls else {}
+    async with fake_and_bridge(handshake_timeout=0.3, **settings) as (_, bridge):
         sock = tcp(bridge)
-        await asyncio.get_running_loop().sock_sendall(sock, HANDSHAKE[:40])
+        began = b"\x16\x03\x01\x02\x00" if tls else HANDSHAKE[:40]
+        await asyncio.get_running_loop().sock_sendall(sock, began)
         assert bridge.server._slots.taken() == 0
-        with pytest.raises(ConnectionResetError):
-            await read_until(sock, b"never") or (_ for _ in ()).throw(ConnectionResetError)
+        await _ended(asyncio.get_running_loop(), sock)
+        await until(lambda: connections(bridge) == 0)
         sock.close()
 
 
-async def test_too_many_tcp_connections_are_cut_off() -> None:
-    """Those that never shake hands cannot use up the process's files."""
-    async with fake_and_bridge(max_concurrent_connections=1) as (_, bridge):
-        socks = [tcp(bridge) for _ in range(140)]
+async def test_what_is_no_tls_ends_its_connection(authority: Authority) -> None:
+    """Whatever it is and wherever it breaks off; nothing is left of it."""
+    async with fake_and_bridge(**authority.settings) as (_, bridge):
+        for data in (HANDSHAKE, b"\x16\x03\x01\x00\x05hello", b"\x16", b""):
+            sock = tcp(bridge)
+            await until(lambda: connections(bridge) == 1)
+            await asyncio.get_running_loop().sock_sendall(sock, data)
+            sock.shutdown(socket.SHUT_WR)
+            await _ended(asyncio.get_running_loop(), sock)
+            sock.close()
+            await until(lambda: connections(bridge) == 0)
+        async with client(f"wss://127.0.0.1:{bridge.port}/ws", ssl=authority.trust) as browser:
+            await browser.send_frame()
+            await browser.result()
+
+
+async def test_a_request_in_one_piece_with_the_end_of_the_tls_handshake(
+    authority: Authority,
+) -> None:
+    """It comes before the bridge knows that hands are shaken, and is not lost."""
+    loop = asyncio.get_running_loop()
+    async with fake_and_bridge(**authority.settings) as (_, bridge):
+        sock = tcp(bridge)
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        secured = authority.trust.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    secured.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    await loop.sock_sendall(sock, outgoing.read())
+                    incoming.write(await loop.sock_recv(sock, 65536))
+            secured.write(HANDSHAKE)
+            await loop.sock_sendall(sock, outgoing.read())
+            answer = b""
+            while b"server_time" not in answer:
+                incoming.write(await loop.sock_recv(sock, 65536))
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    while True:
+                        answer += secured.read()
+        sock.close()
+
+
+async def test_a_drain_does_not_wait_for_tls_handshakes(authority: Authority) -> None:
+    """They are given up at once."""
+    async with fake_and_bridge(handshake_timeout=600, **authority.settings) as (_, bridge):
+        socks = [tcp(bridge) for _ in range(3)]
+        await until(lambda: connections(bridge) == 3)
+        async with asyncio.timeout(20):
+            await bridge.server.drain()
+            for sock in socks:
+                await _ended(asyncio.get_running_loop(), sock)
+                sock.close()
+        assert connections(bridge) == 0
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize(
+    ("settings", "most"),
+    [
+        ({"max_concurrent_connections": 1}, 129),
+        ({"max_connections_per_address": 1}, 17),
+    ],
+    ids=["all", "one address"],
+)
+async def test_too_many_tcp_connections_are_cut_off(
+    settings: dict[str, int], most: int, tls: bool, authority: Authority
+) -> None:
+    """Those that never shake hands, over TLS or as WebSockets, cannot use up the process's files."""
+    speaks = authority.settings if tls else {}
+    async with fake_and_bridge(handshake_timeout=600, **settings, **speaks) as (_, bridge):
+        socks = [tcp(bridge) for _ in range(most + 11)]
         loop = asyncio.get_running_loop()
         ends = [asyncio.create_task(_ended(loop, sock)) for sock in socks]
-        async with asyncio.timeout(30):
-            while sum(task.done() for task in ends) < 11:
-                await asyncio.sleep(0.002)
+        await until(lambda: sum(task.done() for task in ends) >= 11)
+        assert connections(bridge) == most
         assert sum(task.done() for task in ends) == 11
         for task in ends:
             task.cancel()
         await asyncio.gather(*ends, return_exceptions=True)
         for sock in socks:
             sock.close()
+        await until(lambda: connections(bridge) == 0)
+
+
+def connections(bridge: RunningBridge) -> int:
+    """Return how many TCP connections are open."""
+    return bridge.server._porter._doorstep.count
 
 
 async def _ended(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:

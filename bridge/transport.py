@@ -16,6 +16,7 @@ from bridge import protocols
 from bridge.errors import ErrorCode, Refused
 from bridge.porter import Porter
 from bridge.refusals import error_event
+from bridge.request_end import RequestEnd
 
 #: TCP connections beyond the limit of WebSockets: handshakes, HTTP requests, clients that are turned away.
 HEADROOM: Final = 128
@@ -40,10 +41,15 @@ class _BridgeProtocol(ServerProtocol):
     """The library's protocol, with a word for everyone who is refused."""
 
     refusals: Refusals
+    answered: Callable[[], None]  # is called once a request was
     began = b""  # the first bytes of the request
 
     def reject(self, status: StatusLike, text: str) -> Response:
         return self.refusals.refused(status, text)
+
+    def send_response(self, response: Response) -> None:
+        super().send_response(response)
+        self.answered()
 
     def send_eof(self) -> None:
         # The parser ends the connection without an answer.
@@ -79,10 +85,14 @@ class BridgeConnection(ServerConnection):
         protocol.__class__ = _BridgeProtocol
         assert isinstance(protocol, _BridgeProtocol)
         protocol.refusals = self.refusals
+        protocol.answered = self._on_answered
         super().__init__(protocol, *arguments, **options)
         self._leave: Callable[[], None] | None = None  # while it is counted
         self._begun = self._lost = False
-        self._early: list[bytes] = []  # what came over TLS before this knew that it may begin
+        self._request_end: Final = RequestEnd()
+        # What came over TLS before this knew that it may begin, or after the request and before it was answered:
+        # the library would take that for a WebSocket's, and fail. None once the answer is under way.
+        self._early: list[bytes] | None = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Be let in, and shake hands over TLS where that is spoken; only then does the library know of it."""
@@ -101,9 +111,7 @@ class BridgeConnection(ServerConnection):
             return
         self._begun = True
         super().connection_made(transport)
-        for data in self._early:
-            self.data_received(data)
-        self._early.clear()
+        self._read_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Be counted no more."""
@@ -124,16 +132,38 @@ class BridgeConnection(ServerConnection):
 
     def data_received(self, data: bytes) -> None:
         """Pass it on; keep the beginning, and an eye on what is not read."""
-        if self.request is None:
-            if not self._begun:
-                self._early.append(data)
-                return
-            self.protocol.began = (self.protocol.began + data)[:_METHOD_BYTES]
+        if self._early is not None:
+            self._early.append(data)
+            self._read_request()
+            return
         super().data_received(data)
         # Pongs are written without regard to whether they are read. This much is left over by
         # nobody but a client that floods with pings, or sends and never reads.
         if self.transport.get_write_buffer_size() > _MOST_UNREAD_BYTES:
             self.transport.abort()
+
+    def _read_request(self) -> None:
+        """Hand over what came, up to the end of the request; read no more before that is answered."""
+        while self._begun and self._early and self.request is None:
+            data, rest = self._request_end.split(self._early.pop(0))
+            if rest:
+                self._early.insert(0, rest)
+            self.protocol.began = (self.protocol.began + data)[:_METHOD_BYTES]
+            super().data_received(data)
+        if self._begun and self.request is not None:
+            self.transport.pause_reading()
+
+    def _on_answered(self) -> None:
+        self.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Take what came since the request."""
+        early, self._early = self._early, None
+        if self._lost:
+            return
+        self.transport.resume_reading()
+        for data in early or ():
+            self.data_received(data)
 
 
 def connection_class(porter: Porter, refusals: Refusals) -> type[ServerConnection]:

@@ -426,6 +426,19 @@ async def test_what_breaks_the_protocol_ends_its_own_connection(
         await bystander.result()
 
 
+async def test_messages_that_come_with_the_handshake_are_taken() -> None:
+    """A client should wait for the answer; what one sends that does not is kept until then."""
+    async with fake_and_bridge() as (detector, bridge):
+        sock = tcp(bridge)
+        both = HANDSHAKE + framed(process_frame(b"one"))
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(sock, both)
+        await loop.sock_sendall(sock, framed(process_frame(b"two")))
+        await until(lambda: detector.frames[1:])
+        assert [frame.encoded for frame in detector.frames] == [b"one", b"two"]
+        sock.close()
+
+
 async def test_fragmented_messages_are_put_together() -> None:
     """Whatever the fragments."""
     async with fake_and_bridge() as (detector, bridge), client(bridge.url) as browser:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge import descriptions, events, protocols
-from bridge.http import path_of
+from bridge.http import Answer, Route, path_of
 from tests.bridge.bridges import Authority, RunningBridge, bridging, client, fake_and_bridge
 from tests.servers import until
 
@@ -50,12 +50,16 @@ async def serving(bridge: RunningBridge) -> None:
     await bridge.server._detectors.wait_serving()
 
 
-def conforms(path: str, status: int, body: Any) -> None:
+def conforms(path: str, status: int, body: bytes) -> None:
     """Check an answer against the description that is served."""
     document = descriptions.openapi()
-    content = document["paths"][path]["get"]["responses"][str(status)]["content"]
-    schema = content["application/json"]["schema"] | {"components": document["components"]}
-    jsonschema.Draft202012Validator(schema).validate(body)
+    described = document["paths"][path]["get"]["responses"][str(status)]
+    if "content" not in described:
+        assert not body or status == 101
+        return
+    schema = described["content"]["application/json"]["schema"]
+    schema = schema | {"components": document["components"]}
+    jsonschema.Draft202012Validator(schema).validate(json.loads(body))
 
 
 async def test_health() -> None:
@@ -67,12 +71,12 @@ async def test_health() -> None:
         assert (status, answer["status"]) == (200, "healthy")
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", answer["timestamp"])
         assert headers["cache-control"] == "no-store"
-        conforms("/health", status, answer)
+        conforms("/health", status, body)
         await detector.say(serving=False)
         await until(lambda: bridge.server._detectors.choose() is None)
         status, _, body = await ask(bridge, "GET", "/health")
         assert (status, json.loads(body)["status"]) == (503, "unhealthy")
-        conforms("/health", status, json.loads(body))
+        conforms("/health", status, body)
 
 
 async def test_models_and_stats() -> None:
@@ -86,7 +90,7 @@ async def test_models_and_stats() -> None:
             assert {"loaded": True, "path": "/models/fake.onnx", "device": "cpu"}.items() <= models[
                 role
             ].items()
-        conforms("/api/models/info", status, models)
+        conforms("/api/models/info", status, body)
         status, _, body = await ask(bridge, "GET", "/api/stats")
         stats = json.loads(body)
         assert (status, stats) == (
@@ -98,7 +102,7 @@ async def test_models_and_stats() -> None:
                 "uptime": 3600.0,
             },
         )
-        conforms("/api/stats", status, stats)
+        conforms("/api/stats", status, body)
 
 
 async def test_figures_of_several_detectors_are_put_together() -> None:
@@ -124,7 +128,7 @@ async def test_without_a_detector_there_are_no_figures(path: str) -> None:
         assert status == 503
         assert headers["retry-after"] == "1"
         assert json.loads(body)["error"]["code"] == "DETECTOR_UNAVAILABLE"
-        conforms(path, status, json.loads(body))
+        conforms(path, status, body)
 
 
 async def test_methods() -> None:
@@ -205,6 +209,12 @@ ODD_REQUESTS = {
     "HTTP/1.0": (b"GET /health HTTP/1.0\r\n\r\n", 200),
     "a WebSocket by HTTP/1.0": (b"GET /ws HTTP/1.0\r\nHost: x\r\n" + UPGRADE + b"\r\n", 505),
     "no key": (b"GET /ws HTTP/1.1\r\nHost: x\r\n" + UPGRADE + b"\r\n", 400),
+    "two at once": (b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 2, 200),
+    "a WebSocket's close after it": (
+        b"GET /api/stats HTTP/1.1\r\nHost: x\r\n\r\n\x88\x80\0\0\0\0",
+        200,
+    ),
+    "garbage after it": (b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n" + b"\xff" * 70_000, 404),
     "no Connection": (b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n", 426),
 }
 
@@ -353,7 +363,7 @@ async def test_figures_need_a_token_where_tokens_are_asked_for(tmp_path: Path) -
             for value in ("Bearer wrong", "Basic c2VjcmV0", "Bearer"):
                 status, headers, body = await ask(bridge, "GET", path, Authorization=value)
                 assert (status, headers["www-authenticate"]) == (401, "Bearer")
-                conforms(path, status, json.loads(body))
+                conforms(path, status, body)
             assert (await ask(bridge, "GET", path))[0] == 401
             assert (await ask(bridge, "GET", path, Authorization="Bearer secret"))[0] == 200
         assert (await ask(bridge, "GET", "/health"))[0] == 200
@@ -380,8 +390,95 @@ async def test_over_tls_it_asks_browsers_to_stay_there(authority: Authority) -> 
 async def test_the_description_lists_every_path() -> None:
     """And none that is not served."""
     async with fake_and_bridge() as (_, bridge):
-        routes = set(bridge.server._http.routes) - {"/ws"}
-    assert set(descriptions.openapi()["paths"]) == routes
+        routes = set(bridge.server._http.routes)
+    assert set(descriptions.openapi()["paths"]) == routes | {descriptions.ELSEWHERE}
+
+
+async def test_the_description_lists_every_answer(tmp_path: Path) -> None:
+    """Each status that a path gives, with the shape it has; and none that no request gets."""
+    paths = descriptions.openapi()["paths"]
+    described = {
+        (path, int(status)) for path in paths for status in paths[path]["get"]["responses"]
+    }
+    (tmp_path / "tokens").write_text("secret\n")
+    seen = set[tuple[str, int]]()
+    async with fake_and_bridge(auth_tokens_file=tmp_path / "tokens") as (detector, bridge):
+        await serving(bridge)
+        for path in paths:
+            seen |= {(path, await _described(bridge, path, *each)) for each in REQUESTS}
+        for request in WEBSOCKET_REQUESTS:
+            seen.add(("/ws", await _described(bridge, "/ws", *request)))
+        await detector.stop()
+        await until(lambda: bridge.server._detectors.choose() is None)
+        for path in ("/health", "/api/stats", "/api/models/info"):
+            seen.add((path, await _described(bridge, path, *REQUESTS[0])))
+        for path in paths:
+            bridge.server._http.routes[path.format(path="nowhere")] = Route(_broken)
+            seen.add((path, await _described(bridge, path, *REQUESTS[0])))
+        seen.add(("/ws", await _while_it_goes_down(bridge)))
+    assert seen == described
+
+
+TOKEN = b"Authorization: Bearer secret\r\n"
+HANDSHAKE = (
+    UPGRADE + b"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Version: 13\r\n"
+)
+GOOD_BYE = b"\x88\x80\0\0\0\0"  # of a WebSocket; elsewhere it is thrown away
+#: Method, what follows the path, headers.
+REQUESTS = [
+    (b"GET", b"", TOKEN),
+    (b"GET", b"?query", b""),
+    (b"GET", b"", TOKEN + b"If-None-Match: ETAG\r\n"),
+    (b"GET", b"", b"Host: another\r\n"),
+    (b"GET", b"", b"A: " + b"a" * 9000 + b"\r\n"),
+    (b"GET", b"?" + b"a" * 9000, b""),
+    (b"GET", b"", b"Transfer-Encoding: chunked\r\n"),
+    (b"DELETE", b"", b""),
+]
+WEBSOCKET_REQUESTS = [
+    (b"GET", b"", HANDSHAKE),
+    (b"GET", b"", HANDSHAKE + b"Origin: https://evil.example\r\n"),
+    (b"GET", b" HTTP/1.0\r\nA: ", UPGRADE),
+]
+
+
+async def _broken() -> Answer:
+    raise RuntimeError("of the test")
+
+
+async def _described(
+    bridge: RunningBridge, path: str, method: bytes, query: bytes, headers: bytes
+) -> int:
+    """Return the status that a request gets; its body is as described, and HEAD gets the same status."""
+    target = path.format(path="nowhere")
+    if b"ETAG" in headers:
+        tag = (await ask(bridge, "GET", target, Authorization="Bearer secret"))[1].get("etag", "")
+        headers = headers.replace(b"ETAG", tag.encode())
+    rest = b" %b%b HTTP/1.1\r\nHost: x\r\n%b\r\n" % (target.encode(), query, headers) + GOOD_BYE
+    head, body = await raw(bridge, method + rest)
+    status = int(head.split()[1])
+    if method == b"GET" and status != 101:
+        same, _ = await raw(bridge, b"HEAD" + rest)
+        if target != "/ws":  # a WebSocket is opened by GET only
+            assert int(same.split()[1]) == status
+    conforms(path, status, body)
+    return status
+
+
+async def _while_it_goes_down(bridge: RunningBridge) -> int:
+    reader, writer = await asyncio.open_connection("127.0.0.1", bridge.port)
+    server = bridge.server._server
+    assert server is not None
+    await until(lambda: server.handler_tasks)
+    draining = asyncio.create_task(bridge.server.drain())
+    await until(lambda: not server.is_serving())
+    writer.write(b"GET /ws HTTP/1.1\r\nHost: x\r\n" + HANDSHAKE + b"\r\n")
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    await draining
+    status = int(head.split()[1])
+    conforms("/ws", status, body)
+    return status
 
 
 def test_the_description_lists_every_event() -> None:

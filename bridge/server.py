@@ -161,8 +161,9 @@ class BridgeServer:
     def _cut_off(self) -> None:
         self._refusals.add(
             "TCP_CONNECTIONS",
-            "TCP connections were cut off before they said anything; so many are open, of all clients or "
-            "of one, that have no WebSocket",
+            f"{transport.HEADROOM} TCP connections more than MAX_CONCURRENT_CONNECTIONS are open, or of one client "
+            f"{transport.ADDRESS_HEADROOM} more than MAX_CONNECTIONS_PER_ADDRESS; what comes beyond is cut off. Raise "
+            "these, or look for who connects and says nothing",
         )
 
     async def _on_request(self, connection: ServerConnection, request: Request) -> Response | None:

@@ -28,6 +28,20 @@ async def test_the_first_is_told_at_once_and_the_others_by_number() -> None:
     assert [line["reason"] for line in lines].count("full") == 4
 
 
+async def test_connections_that_are_cut_off_are_told_too() -> None:
+    """They get no word themselves."""
+    with capture_logs() as lines:
+        async with fake_and_bridge(max_connections_per_address=1) as (_, bridge):
+            writers = [
+                (await asyncio.open_connection("127.0.0.1", bridge.port))[1] for _ in range(20)
+            ]
+            await until(lambda: sum(bridge.server._refusals._untold.values()) == 2)
+            for writer in writers:
+                writer.close()
+    told = [line for line in lines if line.get("reason") == "TCP_CONNECTIONS"]
+    assert [line.get("count") for line in told] == [None, 2]
+
+
 async def test_a_flood_of_refused_connections_leaves_few_lines() -> None:
     """The last when the bridge goes down."""
     with capture_logs() as lines:

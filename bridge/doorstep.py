@@ -28,7 +28,7 @@ class Doorstep:
         """Count a connection; return whether it may stay. If not, it is not counted, and does not leave.
 
         Args:
-            client: whose it is; see `addresses.client_of`.
+            client: whose it is; see `clients.client_of`.
         """
         if self._count >= self._most:
             return False

@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from bridge.addresses import client_of
+from bridge.clients import client_of
 from bridge.doorstep import Doorstep
 
 

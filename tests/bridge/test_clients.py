@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.addresses import client_of
+from bridge.clients import client_of
 
 IPV6 = st.ip_addresses(v=6).filter(
     lambda each: (

@@ -4,10 +4,11 @@ The shapes are taken from the types that the code itself uses, so they cannot di
 the rest (paths, events, subprotocols) with the code.
 """
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -16,85 +17,93 @@ from bridge import events, http, http_answers, protocols
 OPENAPI_PATH: Final = "/openapi.json"
 ASYNCAPI_PATH: Final = "/asyncapi.json"
 
+#: Every path that no other one describes.
+ELSEWHERE: Final = "/{path}"
+
 _REF: Final = "#/components/schemas/{name}"
 _LICENSE: Final = {"name": "AGPL-3.0-only", "url": "https://www.gnu.org/licenses/agpl-3.0.html"}
 
-#: Of each path: what it is for, and the answers it gives, by status.
-_PATHS: Final[Mapping[str, tuple[str, Mapping[int, type]]]] = {
+#: Answers by status, with the shape of their JSON; None where there is no body.
+_Answers: TypeAlias = dict[int, type | None]
+
+#: To a request that cannot be read, or not be served, whatever its path.
+_EVERYWHERE: Final[_Answers] = dict.fromkeys(
+    (400, 405, 414, 431, 500, 501), http_answers.ProblemAnswer
+)
+_FIGURES: Final[_Answers] = dict.fromkeys((401, 503), http_answers.ProblemAnswer)
+_DOCUMENT: Final[_Answers] = {200: dict, 304: None}
+
+#: Of each path: what it is for, and the answers of its own.
+_PATHS: Final[Mapping[str, tuple[str, _Answers]]] = {
     "/health": (
         "Whether a detector serves.",
         {200: http_answers.HealthAnswer, 503: http_answers.HealthAnswer},
     ),
     "/api/models/info": (
         "The models that serve.",
-        {
-            200: http_answers.ModelsAnswer,
-            401: http_answers.ProblemAnswer,
-            503: http_answers.ProblemAnswer,
-        },
+        {200: http_answers.ModelsAnswer, 304: None, **_FIGURES},
     ),
     "/api/stats": (
         "What is open, and what was done.",
-        {
-            200: http_answers.StatsAnswer,
-            401: http_answers.ProblemAnswer,
-            503: http_answers.ProblemAnswer,
-        },
+        {200: http_answers.StatsAnswer, **_FIGURES},
     ),
+    OPENAPI_PATH: ("This description.", _DOCUMENT),
+    ASYNCAPI_PATH: ("The events of /ws, as AsyncAPI.", _DOCUMENT),
+    http.WEBSOCKET_PATH: (
+        f"The WebSocket, whose events {ASYNCAPI_PATH} describes.",
+        {101: None} | dict.fromkeys((403, 426, 503, 505), http_answers.ProblemAnswer),
+    ),
+    ELSEWHERE: ("Nothing: what is served is listed above.", {404: http_answers.ProblemAnswer}),
 }
-_DOCUMENTS: Final = {
-    OPENAPI_PATH: "This description.",
-    ASYNCAPI_PATH: "The events of /ws, as AsyncAPI.",
+#: Where the phrase that HTTP has for a status does not say enough.
+_MEANINGS: Final = {
+    401: "A token is needed",
+    403: "Pages of this origin may not connect",
+    405: "The answer to methods other than GET, HEAD and OPTIONS",
+    501: "The request has a body",
+    503: "No detector serves, or the bridge goes down",
 }
-_MEANINGS: Final = {200: "OK", 401: "A token is needed", 503: "No detector serves"}
 
 
 def openapi() -> dict[str, Any]:
     """Return the description of the HTTP side, as OpenAPI 3.1."""
-    types = {shape for _, answers in _PATHS.values() for shape in answers.values()}
-    schemas, components = msgspec.json.schema_components(
-        sorted(types, key=lambda each: each.__name__), ref_template=_REF
-    )
-    del schemas
+    answers_by_path = {path: answers | _EVERYWHERE for path, (_, answers) in _PATHS.items()}
+    shapes = {shape for answers in answers_by_path.values() for shape in answers.values()} - {None}
+    types = sorted((shape for shape in shapes if shape), key=lambda each: each.__name__)
+    schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
+    schema_of = dict(zip(types, schemas, strict=True))
+
+    def response(status: int, shape: type | None) -> dict[str, Any]:
+        described: dict[str, Any] = {
+            "description": _MEANINGS.get(status, HTTPStatus(status).phrase)
+        }
+        if shape is not None:
+            described["content"] = {"application/json": {"schema": schema_of[shape]}}
+        return described
+
     paths: dict[str, Any] = {}
-    for path, (summary, answers) in _PATHS.items():
-        secured = HTTPStatus.UNAUTHORIZED in answers
+    for path, answers in answers_by_path.items():
+        asks_for_token = HTTPStatus.UNAUTHORIZED in answers or path == http.WEBSOCKET_PATH
         paths[path] = {
             "get": {
                 "operationId": _operation(path),
-                "summary": summary,
-                "security": [{"bearer": []}, {}] if secured else [],
+                "summary": _PATHS[path][0],
+                "security": [{"bearer": []}, {}] if asks_for_token else [],
                 "responses": {
-                    str(status): {
-                        "description": _MEANINGS[status],
-                        "content": {
-                            "application/json": {
-                                "schema": {"$ref": _REF.format(name=shape.__name__)}
-                            }
-                        },
-                    }
-                    for status, shape in answers.items()
+                    str(status): response(status, answers[status]) for status in sorted(answers)
                 },
             }
         }
-    for path, summary in _DOCUMENTS.items():
-        paths[path] = {
-            "get": {
-                "operationId": _operation(path),
-                "summary": summary,
-                "security": [],
-                "responses": {
-                    "200": {"description": "OK", "content": {"application/json": {"schema": {}}}}
-                },
-            }
-        }
+    paths[ELSEWHERE]["parameters"] = [
+        {"name": "path", "in": "path", "required": True, "schema": {"type": "string"}}
+    ]
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Crowd Detector: HTTP",
             "version": _version(),
-            "description": "HEAD and OPTIONS are answered on every path, too. Events are described in "
-            f"{ASYNCAPI_PATH}.",
+            "description": "HEAD is answered like GET, without the body, and OPTIONS with 204, on every path "
+            "but the last.",
             "license": _LICENSE,
         },
         "servers": [{"url": "/"}],
@@ -158,7 +167,7 @@ def served() -> dict[str, Any]:
 
 
 def _operation(path: str) -> str:
-    words = [word for word in path.replace(".", "/").replace("-", "/").split("/") if word]
+    words = re.findall(r"\w+", path)
     return "get" + "".join(word.capitalize() for word in words)
 
 

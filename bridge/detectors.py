@@ -21,7 +21,8 @@ _log = structlog.get_logger()
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["DetectorService"].full_name
 _UNARY_SECONDS: Final = 5.0
 _LOOK_AGAIN_SECONDS: Final = (0.1, 0.5)  # first and longest pause before a detector is tried again
-_RECONNECT_MS: Final = (100, 500)
+_RECONNECT_MS: Final = (100, 500)  # first and longest pause between two attempts
+_CONNECT_MS: Final = 5_000  # for one attempt
 #: The detector permits a ping every 10 s, and gives more of them a GOAWAY.
 _KEEPALIVE_MS: Final = 15_000
 _KEEPALIVE_TIMEOUT_MS: Final = 5_000
@@ -226,8 +227,9 @@ def _channel(address: str, settings: Settings) -> grpc.aio.Channel:
         ("grpc.max_send_message_length", -1),
         # gRPC's own would be a second, growing to two minutes.
         ("grpc.initial_reconnect_backoff_ms", _RECONNECT_MS[0]),
-        ("grpc.min_reconnect_backoff_ms", _RECONNECT_MS[0]),
         ("grpc.max_reconnect_backoff_ms", _RECONNECT_MS[1]),
+        # Despite its name, what an attempt may take; that of the pauses is too little for one.
+        ("grpc.min_reconnect_backoff_ms", _CONNECT_MS),
         # A detector whose machine vanished is found by pings that it does not answer.
         ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),

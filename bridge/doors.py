@@ -16,6 +16,8 @@ BEARER_SUBPROTOCOL: Final = "bearer."
 
 _LOCAL: Final = ("localhost", "127.0.0.1", "::1")
 _PORTS: Final = {"http": 80, "https": 443}
+#: What proxies say of the scheme; some tell WebSockets from other requests.
+_FORWARDED: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
 def read_tokens(path: Path, variable: str) -> list[str]:
@@ -69,13 +71,29 @@ def token_of_handshake(authorization: str | None, subprotocols: Sequence[str]) -
     return None if authorization is None else ""
 
 
-def origin_allowed(origin: str | None, host: str | None, allowed: Sequence[str]) -> bool:
+def scheme_of_request(forwarded: str | None, *, tls: bool) -> str | None:
+    """Return by which scheme a browser's request came, `http` or `https`; None where only a proxy could know.
+
+    Without TLS and without a word of a proxy it may be either: proxies end TLS, and not all of them say so.
+
+    Args:
+        forwarded: the header `X-Forwarded-Proto`. Pages cannot set it, and what is no page may connect anyway.
+        tls: whether the bridge itself speaks TLS.
+    """
+    first = (forwarded or "").partition(",")[0].strip().lower()
+    return _FORWARDED.get(first, "https" if tls else None)
+
+
+def origin_allowed(
+    origin: str | None, host: str | None, allowed: Sequence[str], scheme: str | None = None
+) -> bool:
     """Return whether a page of this origin may talk to the bridge.
 
     Args:
         origin: the header `Origin`; None for clients that are no browsers, which may.
         host: the header `Host`.
         allowed: origins as the operator set them, `*` for any; none means same origin and localhost.
+        scheme: of the request; None for either.
     """
     if origin is None:
         return True
@@ -86,7 +104,11 @@ def origin_allowed(origin: str | None, host: str | None, allowed: Sequence[str])
         name, port = parts.hostname, parts.port or _PORTS.get(parts.scheme)
         wanted = urlsplit(f"//{host}")
         # A proxy that ends TLS leaves Host without a port: then it is the scheme's own.
-        same = name == wanted.hostname and port == (wanted.port or _PORTS.get(parts.scheme))
+        same = (
+            name == wanted.hostname
+            and port == (wanted.port or _PORTS.get(parts.scheme))
+            and parts.scheme == (scheme or parts.scheme)
+        )
     except ValueError:
         return False
     return name is not None and parts.scheme in _PORTS and (same or name in _LOCAL)

@@ -7,6 +7,7 @@ state, so GET, HEAD and OPTIONS are all there is.
 import email.utils
 import hashlib
 import http
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
+from websockets.typing import StatusLike
 
 from bridge import doors
 from bridge.detectors import Detectors, NoDetectorError
@@ -44,6 +46,10 @@ SECURITY_HEADERS: Final = {
 #: Headers that make no sense as a list (RFC 9110, section 5.3): which of two counts, nobody could say.
 _SINGLE: Final = ("Origin", "Host", "Authorization")
 _HSTS: Final = "max-age=31536000"
+_NO_REQUEST: Final = Request("/", Headers())  # in place of one that could not be read
+_LONGEST_CAUSE: Final = 200  # characters; it may repeat what was sent
+#: What comes before the path where a request was meant for a proxy (RFC 9112, section 3.2.2).
+_AUTHORITY: Final = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +122,10 @@ class HttpSide:
 
     async def respond(self, request: Request) -> Response | None:
         """Return the answer to a request; None where it is a WebSocket handshake that may go on."""
-        path = request.path.partition("?")[0]
-        for name in _SINGLE:
-            if len(request.headers.get_all(name)) > 1:
-                return self._response(
-                    request,
-                    problem(400, "BAD_REQUEST", f"the header {name} came more than once; send one"),
-                )
+        path = path_of(request.path)
+        fault = _fault(request)
+        if fault:
+            return self._response(request, problem(400, "BAD_REQUEST", fault))
         if path == WEBSOCKET_PATH and request.method == "GET":
             if not self._origin_allowed(request):
                 return self._response(
@@ -138,37 +141,46 @@ class HttpSide:
                 return None
         return self._response(request, await self._answer(path, request))
 
-    def refuse_method(self, method: str) -> bytes:
-        """Return the whole answer to a request that is not parsed, because it may have a body."""
-        request = Request("/", Headers(), method)
-        return self._response(request, method_not_allowed(method)).serialize()
+    def refused(self, status: StatusLike, text: str) -> Response:
+        """Return the answer to a handshake that the WebSocket library refuses.
 
-    def decorate(self, request: Request, response: Response) -> Response:
-        """Return an answer that `websockets` made itself as one of ours: JSON, with our headers."""
-        ours = SECURITY_HEADERS.keys() <= {name for name, _ in response.headers.raw_items()}
-        if ours or response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS:
-            return response
-        status = http.HTTPStatus(response.status_code)
-        message = bytes(response.body).decode(errors="replace").split("\n")[0]
-        keep = {
-            name: ", ".join(values)
-            for name in ("Allow", "Upgrade")
-            if (values := response.headers.get_all(name))
-        }
-        return self._response(
-            request, problem(status, status.name, message or status.phrase, headers=keep)
-        )
+        Args:
+            status: of HTTP.
+            text: why; its first line is told.
+        """
+        known = http.HTTPStatus(status)
+        message = text.partition("\n")[0] or known.phrase
+        return self._response(_NO_REQUEST, problem(known, known.name, message))
+
+    def unreadable(self, began: bytes, cause: BaseException | None) -> Response:
+        """Return the answer to a request that cannot be read; requests with a body are not read, either.
+
+        Args:
+            began: its first bytes.
+            cause: why it cannot be read.
+        """
+        method = began.partition(b" ")[0].decode(errors="replace")
+        if method in http.HTTPMethod.__members__ and method not in ALLOWED_METHODS:
+            answer = method_not_allowed(method)
+        elif isinstance(cause, NotImplementedError):
+            answer = problem(501, "NOT_IMPLEMENTED", f"{cause}; send no body")
+        else:
+            why = str(cause)[:_LONGEST_CAUSE]
+            answer = problem(
+                400, "BAD_REQUEST", f"the request cannot be read ({why}); send GET, without a body"
+            )
+        return self._response(_NO_REQUEST, answer)
 
     async def _answer(self, path: str, request: Request) -> Answer:
+        if request.method not in ALLOWED_METHODS:
+            return method_not_allowed(request.method)
         route = self.routes.get(path)
+        if request.method == "OPTIONS" and (route is not None or path == "*"):
+            return Answer(204, None, headers={"Allow": ", ".join(ALLOWED_METHODS)})
         if route is None:
             return problem(
                 404, "NOT_FOUND", f"there is nothing at {path}; /openapi.json lists what is"
             )
-        if request.method == "OPTIONS":
-            return Answer(204, None, headers={"Allow": ", ".join(ALLOWED_METHODS)})
-        if request.method not in ALLOWED_METHODS:
-            return method_not_allowed(request.method)
         if self._tokens is not None and not route.open and not self._has_token(request):
             return problem(
                 401,
@@ -234,7 +246,10 @@ class HttpSide:
 
     def _origin_allowed(self, request: Request) -> bool:
         return doors.origin_allowed(
-            header(request, "Origin"), header(request, "Host"), self._origins
+            header(request, "Origin"),
+            header(request, "Host"),
+            self._origins,
+            doors.scheme_of_request(header(request, "X-Forwarded-Proto"), tls=self._tls),
         )
 
     def _response(self, request: Request, answer: Answer) -> Response:
@@ -274,6 +289,22 @@ class HttpSide:
             headers["Access-Control-Allow-Methods"] = ", ".join(ALLOWED_METHODS)
             headers["Access-Control-Allow-Headers"] = "Authorization"
             headers["Access-Control-Max-Age"] = "600"
+
+
+def path_of(target: str) -> str:
+    """Return the path that a request's target names, without the query; `*` is the whole server."""
+    authority = _AUTHORITY.match(target)
+    return target[authority.end() if authority else 0 :].partition("?")[0] or "/"
+
+
+def _fault(request: Request) -> str:
+    """Return what is wrong with a request's headers, whatever it asks for; empty where nothing is."""
+    for name in _SINGLE:
+        if len(request.headers.get_all(name)) > 1:
+            return f"the header {name} came more than once; send one"
+    if request.protocol != "HTTP/1.0" and "Host" not in request.headers:
+        return "the header Host is missing; HTTP/1.1 asks for it"
+    return ""
 
 
 def header(request: Request, name: str) -> str | None:

@@ -22,7 +22,7 @@ class _Named(Struct, frozen=True):
 _IMAGE_BEGINS: Final = re.compile(r'"frame"\s*:\s*"')
 #: Stands for an image that was taken out of its event.
 _TAKEN_OUT: Final = "\N{OBJECT REPLACEMENT CHARACTER}"
-
+_FRAME: Final = events.ProcessFrame.__struct_config__.tag
 _named: Final = msgspec.json.Decoder(_Named)
 _encode: Final = msgspec.json.Encoder().encode
 _requests: Final[msgspec.json.Decoder[events.Request]] = msgspec.json.Decoder(events.Request)
@@ -84,6 +84,14 @@ def decode_header_request(text: bytes | memoryview) -> events.HeaderRequest:
         return _header_requests.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise _refusal(text, error) from error
+
+
+def is_frame(text: str | memoryview) -> bool:
+    """Return whether text is a frame's event, as far as its name says; nothing else of it is read."""
+    try:
+        return _named.decode(text).event == _FRAME
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return False
 
 
 def check_name(value: str, path: str) -> None:

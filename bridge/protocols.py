@@ -57,6 +57,9 @@ class WireProtocol(Protocol):
             Refused: it is not acceptable.
         """
 
+    def is_frame(self, message: str | bytes) -> bool:
+        """Return whether a message is a frame, as far as can be told without decoding it."""
+
     def answer(
         self,
         response: pb.StreamDetectionsResponse,
@@ -93,6 +96,10 @@ class JsonProtocol:
             data = request.data
             return IncomingFrame(translation.to_frame(data, decode_image(image)), data.timestamp)
         return _translated(request)
+
+    def is_frame(self, message: str | bytes) -> bool:
+        """Return whether a message is a frame."""
+        return isinstance(message, str) and json_text.is_frame(message)
 
     def answer(
         self,
@@ -135,6 +142,14 @@ class JsonBinaryProtocol(JsonProtocol):
             )
         return _translated(request)
 
+    def is_frame(self, message: str | bytes) -> bool:
+        """Return whether a message is a frame."""
+        try:
+            header, _ = split(_binary(message, JSON_BINARY))
+        except Refused:
+            return False
+        return json_text.is_frame(header)
+
 
 class ProtobufProtocol:
     """The messages of crowd.detector.v1 themselves: StreamDetectionsRequest in, StreamDetectionsResponse out."""
@@ -163,6 +178,14 @@ class ProtobufProtocol:
                 raise Refused(
                     ErrorCode.INVALID_MESSAGE, "the message is empty; set a frame or a config"
                 )
+
+    def is_frame(self, message: str | bytes) -> bool:
+        """Return whether a message is a frame."""
+        try:
+            request = pb.StreamDetectionsRequest.FromString(_binary(message, PROTOBUF))
+        except (DecodeError, Refused):
+            return False
+        return request.HasField("frame")
 
     def answer(
         self,

@@ -1,20 +1,11 @@
 """How often a connection's messages are let through."""
 
-from enum import Enum
 from typing import Final
 
 #: A burst of refusals is over when there was none for so long.
 BURST_ENDS_SECONDS: Final = 1.0
 #: How much too early a frame may come, in intervals; the detector's own tolerance is a half.
 _TOLERANCE: Final = 0.4
-
-
-class Verdict(Enum):
-    """What becomes of a message."""
-
-    ADMITTED = "let through"
-    FIRST_REFUSED = "the first refused of a burst"
-    REFUSED = "refused like those before it"
 
 
 class TokenBucket:
@@ -35,24 +26,43 @@ class TokenBucket:
         self._burst: Final = burst
         self._tokens = float(burst)
         self._filled = 0.0
-        self._refused = float("-inf")
 
-    def admit(self, now: float) -> Verdict:
-        """Return what becomes of a message that comes now.
+    def admit(self, now: float) -> bool:
+        """Return whether a message that comes now is let through.
 
         Args:
             now: seconds, by a clock that never goes back.
         """
         if not self._rate:
-            return Verdict.ADMITTED
+            return True
         self._tokens = min(self._burst, self._tokens + (now - self._filled) * self._rate)
         self._filled = now
-        if self._tokens >= 1:
-            self._tokens -= 1
-            return Verdict.ADMITTED
-        first = now - self._refused > BURST_ENDS_SECONDS
-        self._refused = now
-        return Verdict.FIRST_REFUSED if first else Verdict.REFUSED
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def give_back(self) -> None:
+        """Have the message that was let through last cost nothing: it was none that is counted here."""
+        self._tokens = min(self._burst, self._tokens + 1)
+
+
+class Bursts:
+    """Tells the first refusal of a burst from those that follow it."""
+
+    def __init__(self) -> None:
+        """Begin without one."""
+        self._last = float("-inf")
+
+    def begins(self, now: float) -> bool:
+        """Return whether a refusal now is the first of a burst.
+
+        Args:
+            now: seconds, by a clock that never goes back.
+        """
+        first = now - self._last > BURST_ENDS_SECONDS
+        self._last = now
+        return first
 
 
 class Pace:

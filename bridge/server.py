@@ -3,7 +3,7 @@
 import asyncio
 import ipaddress
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from crowd.detector.v1 import detector_pb2 as pb
@@ -17,9 +17,12 @@ from websockets.typing import Subprotocol
 from bridge import descriptions, doors, json_text, ports, protocols, transport
 from bridge.connections import Slots, new_slots_file
 from bridge.detectors import Detectors
+from bridge.doorstep import Doorstep
 from bridge.errors import ErrorCode, Refused
 from bridge.events import Authenticate
 from bridge.http import HttpSide, header
+from bridge.porter import Porter, Tls, client_of_peer
+from bridge.refusal_log import RefusalLog
 from bridge.refusals import error_event
 from bridge.session import GOES_DOWN, Session
 from bridge.settings import Settings
@@ -60,20 +63,26 @@ class BridgeServer:
             if settings.auth_tokens_file is not None
             else None
         )
-        self._tls: Final = settings.server_tls()
+        tls = settings.server_tls()
+        self._porter: Final = Porter(
+            _doorstep(settings),
+            None if tls is None else Tls(tls, settings.handshake_timeout, _CLOSE_SECONDS),
+            self._cut_off,
+        )
         self._http: Final = HttpSide(
             self._detectors,
             self._slots.taken,
             descriptions.served(),
             origins=settings.origins,
             tokens=self._tokens,
-            tls=self._tls is not None,
+            tls=tls is not None,
         )
         self._sessions: Final[set[Session]] = set()
         self._strangers: Final[set[asyncio.Timeout]] = set()  # whose first message is awaited
         self._server: Server | None = None
         self._draining = False
         self._reporting: asyncio.Task[None] | None = None
+        self._refusals: Final = RefusalLog()
 
     async def listen(self) -> int:
         """Open the port; return its number.
@@ -93,12 +102,10 @@ class BridgeServer:
                 self._handle,
                 ports.hosts(settings.host),  # type: ignore[arg-type] # asyncio takes several
                 ports.to_listen_on(settings.host, settings.port),
-                ssl=self._tls,
                 subprotocols=[Subprotocol(name) for name in protocols.PROTOCOLS],
                 select_subprotocol=_select,
                 compression="deflate" if settings.websocket_compression else None,
                 process_request=self._on_request,
-                process_response=self._on_response,
                 server_header=None,
                 open_timeout=settings.handshake_timeout,
                 ping_interval=settings.ping_interval,
@@ -109,10 +116,7 @@ class BridgeServer:
                 # keeps what it wants to keep.
                 max_queue=(2, 0),
                 write_limit=64 * _KIB,
-                create_connection=transport.connection_class(
-                    settings.max_concurrent_connections + transport.HEADROOM,
-                    self._http.refuse_method,
-                ),
+                create_connection=transport.connection_class(self._porter, self._http),
                 backlog=_BACKLOG,
                 reuse_port=self._shared or None,
             )
@@ -133,6 +137,7 @@ class BridgeServer:
         server, self._server = self._server, None
         self._draining = True
         server.close(close_connections=False)
+        self._porter.close()
         for session in self._sessions:
             session.drain()
         for patience in self._strangers:
@@ -147,17 +152,20 @@ class BridgeServer:
             await server.wait_closed()
         if self._reporting is not None:
             self._reporting.cancel()
+        self._refusals.close()
         await self._detectors.close()
+
+    def _cut_off(self) -> None:
+        self._refusals.add(
+            "TCP_CONNECTIONS",
+            f"{transport.HEADROOM} TCP connections more than MAX_CONCURRENT_CONNECTIONS are open, or of one client "
+            f"{transport.ADDRESS_HEADROOM} more than MAX_CONNECTIONS_PER_ADDRESS; what comes beyond is cut off. Raise "
+            "these, or look for who connects and says nothing",
+        )
 
     async def _on_request(self, connection: ServerConnection, request: Request) -> Response | None:
         del connection
         return await self._http.respond(request)
-
-    def _on_response(
-        self, connection: ServerConnection, request: Request, response: Response
-    ) -> Response | None:
-        del connection
-        return self._http.decorate(request, response)
 
     async def _handle(self, websocket: ServerConnection) -> None:
         """Serve a client that has shaken hands.
@@ -166,12 +174,13 @@ class BridgeServer:
         """
         try:
             await self._let_in(websocket)
-            slot = self._take_slot(_address(websocket))
+            slot = self._take_slot(client_of_peer(websocket.transport))
             try:
                 await self._serve(websocket)
             finally:
                 self._slots.give_back(slot)
         except Refused as refused:
+            self._refusals.add(refused.code, str(refused))
             full = refused.code is ErrorCode.CONNECTION_LIMIT
             code = CloseCode.TRY_AGAIN_LATER if full else CloseCode.POLICY_VIOLATION
             await _turn_away(websocket, refused, code)
@@ -262,7 +271,6 @@ class BridgeServer:
 
     def _report(self, message: str) -> None:
         """Have the alert `connection_limit` raised, not more often than now and then."""
-        _log.warning("connections.limit", message=message)
         if self._reporting is None or self._reporting.done():
             self._reporting = asyncio.create_task(self._report_and_rest(message))
 
@@ -301,9 +309,12 @@ def _offered(request: Request) -> list[str]:
     ]
 
 
-def _address(websocket: ServerConnection) -> str:
-    address: Any = websocket.remote_address
-    return str(address[0]) if address else ""
+def _doorstep(settings: Settings) -> Doorstep:
+    per_address = settings.max_connections_per_address
+    return Doorstep(
+        settings.max_concurrent_connections + transport.HEADROOM,
+        per_address + transport.ADDRESS_HEADROOM if per_address else 0,
+    )
 
 
 def _loopback(host: str) -> bool:

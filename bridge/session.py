@@ -18,7 +18,7 @@ from bridge.detector_stream import DetectorStream
 from bridge.detectors import Detectors
 from bridge.errors import ErrorCode, Refused
 from bridge.frame_queue import Entry, FrameQueue, Message
-from bridge.rate_limit import Pace, TokenBucket, Verdict
+from bridge.rate_limit import Bursts, Pace, TokenBucket
 from bridge.refusals import echo, error_event
 from bridge.settings import Settings
 
@@ -29,6 +29,10 @@ GOES_DOWN: Final = "the bridge goes down; connect again"
 #: Messages of a connection that may be unanswered: frames that wait or are with the detector, and refusals
 #: whose turn has not come. A client that sends more nonsense than that is not read until some are told.
 _MOST_UNANSWERED: Final = 128
+#: Messages a second, and at once, that are no frames: enough for a page whose user drags a slider. Each may cost
+#: a call to every detector.
+_EVENT_RATE: Final = 20.0
+_EVENT_BURST: Final = 40
 #: Calls that a frame may be with as they end, before it is blamed for it.
 _MOST_TRIES: Final = 2
 _CLIENT_SLOW: Final = "client_slow"
@@ -56,6 +60,8 @@ class Session:
         self._settings: Final = settings
         self._client_id: Final = str(websocket.id)
         self._bucket: Final = TokenBucket(settings.max_frame_rate, settings.max_frame_burst)
+        self._too_soon: Final = Bursts()
+        self._event_bucket: Final = TokenBucket(_EVENT_RATE, _EVENT_BURST)
         self._pace: Final = Pace()
         self._queue: Final = FrameQueue(
             max_frames=settings.bridge_buffer_frames,
@@ -157,20 +163,49 @@ class Session:
     async def _take(self, message: str | bytes) -> None:
         self._received += 1
         sequence = self._received
-        verdict = self._bucket.admit(time.monotonic())
+        now = time.monotonic()
         try:
-            if verdict is Verdict.ADMITTED:
-                await self._act(self._protocol.decode(message), sequence)
+            if self._bucket.admit(now):
+                request = self._protocol.decode(message)
+                if not isinstance(request, protocols.IncomingFrame):
+                    self._bucket.give_back()
+                    self._admit_event(now)
+            elif self._protocol.is_frame(message):
+                self._pass_over(now)
                 return
-            self._drops[_RATE_LIMITED] += 1
-            if verdict is Verdict.FIRST_REFUSED:
-                raise Refused(
-                    ErrorCode.RATE_LIMITED,
-                    f"more than {self._settings.max_frame_rate:g} messages a second came on this connection, "
-                    "and are passed over; send fewer, or raise MAX_FRAME_RATE",
-                )
+            else:
+                self._admit_event(now)
+                request = self._protocol.decode(message)
+            await self._act(request, sequence)
         except Refused as refused:
             await self._refuse(refused, sequence)
+
+    def _pass_over(self, now: float) -> None:
+        """Count a frame over the rate.
+
+        Raises:
+            Refused: RATE_LIMITED, for the first of a burst.
+        """
+        self._drops[_RATE_LIMITED] += 1
+        if self._too_soon.begins(now):
+            raise Refused(
+                ErrorCode.RATE_LIMITED,
+                f"more than {self._settings.max_frame_rate:g} frames a second came on this connection, "
+                "and are passed over; send fewer, or raise MAX_FRAME_RATE",
+            )
+
+    def _admit_event(self, now: float) -> None:
+        """Let a message through that is no frame.
+
+        Raises:
+            Refused: RATE_LIMITED; each of them is told, for their senders wait to hear of each.
+        """
+        if not self._event_bucket.admit(now):
+            raise Refused(
+                ErrorCode.RATE_LIMITED,
+                f"more than {_EVENT_RATE:g} messages a second that are no frames came on this connection, "
+                "and this one is not acted on; send it again in a second",
+            )
 
     async def _act(self, request: protocols.Incoming, sequence: int) -> None:
         match request:

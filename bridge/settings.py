@@ -87,9 +87,9 @@ class Settings(BaseSettings):
     max_websocket_message_bytes: int = Field(16 * _MIB, ge=1024, le=1024 * _MIB)
     max_frame_bytes: int = Field(32 * _MIB, ge=1024, le=1024 * _MIB)
     max_frame_rate: float = Field(
-        100.0, ge=0, le=10_000, description="messages a second; 0: no limit"
+        100.0, ge=0, le=10_000, description="frames a second; 0: no limit"
     )
-    max_frame_burst: int = Field(50, ge=1, le=10_000, description="messages")
+    max_frame_burst: int = Field(50, ge=1, le=10_000, description="frames")
     bridge_buffer_frames: int = Field(2, ge=1, le=32)
     bridge_buffer_bytes: int = Field(16 * _MIB, ge=1024, le=1024 * _MIB)
     websocket_compression: bool = False

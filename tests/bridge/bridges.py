@@ -3,10 +3,11 @@
 import asyncio
 import base64
 import json
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
@@ -34,6 +35,13 @@ class RunningBridge:
     def http(self) -> str:
         """Where its HTTP side is."""
         return f"http://127.0.0.1:{self.port}"
+
+
+class Authority(NamedTuple):
+    """What a bridge needs to speak TLS, and a client to trust it."""
+
+    settings: dict[str, Any]
+    trust: ssl.SSLContext
 
 
 @asynccontextmanager

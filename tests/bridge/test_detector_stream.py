@@ -413,3 +413,38 @@ async def test_a_low_rate_leaves_no_frame_unanswered(photo: bytes) -> None:
         told = first["drops"].get("rate_limited", 0) + data["drops"]["rate_limited"]
         await until(lambda: session._received == sent + 1)
         assert told + session._drops["rate_limited"] == sent - 2 - len(session._queue)
+
+
+async def test_a_detector_that_takes_long_to_connect_to() -> None:
+    """It is far away, or busy: an attempt to connect is not given up as soon as the next one would be due."""
+    async with faking() as (detector,):
+        host, port = detector.address.split(":")
+        relays = set[asyncio.Task[None]]()
+
+        async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            relays.add(task)
+            await asyncio.sleep(0.8)  # the distance: more than the longest pause between attempts
+            there = await asyncio.open_connection(host, int(port))
+            try:
+                await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
+            finally:
+                for each in (writer, there[1]):
+                    each.transport.abort()
+
+        server = await asyncio.start_server(relay, "127.0.0.1", 0)
+        far = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with bridging(far) as bridge, client(bridge.url) as browser:
+            await bridge.server._detectors.wait_serving()
+            await browser.send_frame()
+            await browser.result()
+        server.close()
+        for task in relays:
+            task.cancel()
+        await asyncio.gather(*relays, return_exceptions=True)
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)

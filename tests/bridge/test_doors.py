@@ -3,6 +3,7 @@
 import asyncio
 import base64
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from websockets.exceptions import InvalidStatus
 
 from bridge import protocols
-from bridge.doors import Tokens, origin_allowed, read_tokens, token_of_handshake
+from bridge.doors import Tokens, origin_allowed, read_tokens, scheme_of_request, token_of_handshake
 from bridge.errors import ConfigurationError
 from tests.bridge.bridges import client, fake_and_bridge
 from tests.servers import until
@@ -146,6 +147,23 @@ async def test_origins(origin: str | None, settings: dict[str, str], status: int
                 await browser.result()
 
 
+async def test_a_page_over_plain_http_is_refused_where_a_proxy_ends_tls() -> None:
+    """The header that says so is heeded."""
+    async with fake_and_bridge() as (_, bridge):
+        there: dict[str, Any] = {
+            "additional_headers": {"X-Forwarded-Proto": "https"},
+            "host": "127.0.0.1",
+            "port": bridge.port,
+        }
+        with pytest.raises(InvalidStatus) as refused:
+            async with client("ws://a.example/ws", origin="http://a.example", **there):
+                pass
+        assert refused.value.response.status_code == 403
+        async with client("ws://a.example/ws", origin="https://a.example", **there) as page:
+            await page.send_frame()
+            await page.result()
+
+
 @pytest.mark.parametrize(
     ("origin", "host", "allowed"),
     [
@@ -166,10 +184,37 @@ def test_same_origin_and_localhost(origin: str, host: str | None, allowed: bool)
     assert origin_allowed(origin, host, []) is allowed
 
 
+@pytest.mark.parametrize(
+    ("origin", "tls", "forwarded", "allowed"),
+    [
+        ("https://a.example", True, None, True),
+        ("http://a.example", True, None, False),  # a page that anyone on the way may have changed
+        ("http://a.example", False, None, True),
+        ("https://a.example", False, None, True),  # a proxy ends TLS, and does not say so
+        ("https://a.example", False, "https", True),
+        ("http://a.example", False, "https", False),
+        ("http://a.example", False, "WSS", False),
+        ("https://a.example", False, "http", False),
+        ("http://a.example", False, "ws", True),
+        ("https://a.example", False, "https, http", True),  # the browser's own comes first
+        ("http://a.example", True, "http", True),  # a proxy speaks TLS to the bridge only
+        ("http://a.example", True, "gopher", False),
+        ("http://localhost:3000", True, None, True),
+        ("https://localhost:3000", False, "http", True),
+    ],
+)
+def test_the_scheme_is_part_of_the_origin(
+    origin: str, tls: bool, forwarded: str | None, allowed: bool
+) -> None:
+    """As far as it can be known behind a proxy that ends TLS."""
+    scheme = scheme_of_request(forwarded, tls=tls)
+    assert origin_allowed(origin, "a.example", [], scheme) is allowed
+
+
 @given(st.text(), st.text(), st.lists(st.text()))
 def test_no_header_breaks_the_doors(origin: str, host: str, allowed: list[str]) -> None:
     """Whatever a client sends."""
-    origin_allowed(origin, host, allowed)
+    origin_allowed(origin, host, allowed, scheme_of_request(host, tls=bool(allowed)))
     token_of_handshake(origin, allowed)
     assert not Tokens(["secret" * 3]).accept(origin)
 

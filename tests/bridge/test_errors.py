@@ -64,10 +64,17 @@ async def refused(browser: Client, detector: FakeDetector) -> None:
 
 
 async def flood(browser: Client, _: FakeDetector) -> None:
-    """Send more at once than is let through."""
+    """Send more frames at once than are let through."""
     for _number in range(4):
-        await browser.websocket.send("x")
-    assert [(await browser.error())["code"] for _ in range(2)] == ["INVALID_MESSAGE"] * 2
+        await browser.send_frame()
+    for _number in range(2):
+        await browser.result()
+
+
+async def dither(browser: Client, _: FakeDetector) -> None:
+    """Send more other events at once than are let through."""
+    for _number in range(41):
+        await browser.send("unsubscribe_alerts")
 
 
 async def nothing(browser: Client, _: FakeDetector) -> None:
@@ -218,6 +225,7 @@ CASES = [
         settings={"max_websocket_message_bytes": 4096},
     ),
     Case("too fast", flood, CODE.RATE_LIMITED, "MAX_FRAME_RATE", settings=FEW),
+    Case("too many other events", dither, CODE.RATE_LIMITED, "that are no frames"),
     Case("detector gone", gone, CODE.DETECTOR_UNAVAILABLE, "no detector answers"),
     Case("detector full", refused, CODE.DETECTOR_UNAVAILABLE, "no detector answers"),
     Case(

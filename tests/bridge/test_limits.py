@@ -7,16 +7,20 @@ import gc
 import json
 import os
 import socket
+import ssl
+from collections import Counter
 
 import pytest
+from crowd.detector.v1 import detector_pb2 as pb
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
+from bridge import protocols
 from bridge.detector_stream import DetectorStream
 from bridge.frame_queue import Entry, FrameQueue
 from bridge.server import BridgeServer
 from bridge.session import Session
-from tests.bridge.bridges import RunningBridge, bridging, client, fake_and_bridge
+from tests.bridge.bridges import Authority, RunningBridge, bridging, client, fake_and_bridge
 from tests.bridge.fake_detector import FakeDetector, result
 from tests.servers import until
 
@@ -31,6 +35,9 @@ def tcp(bridge: RunningBridge, *, receive_buffer: int = 0) -> socket.socket:
     sock = socket.socket()
     if receive_buffer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        # Loopback's segments are of 64 KiB. Into a window that is smaller than a segment, the kernel sends
+        # only each time that a timer of 0.2 s and more runs out.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1024)
     sock.connect(("127.0.0.1", bridge.port))
     sock.setblocking(False)
     return sock
@@ -119,7 +126,8 @@ async def test_a_slow_reader_learns_what_was_dropped() -> None:
         while session._drops["client_slow"] < 5:
             await browser.send_frame(frame_id=str(sent))
             sent += 1
-        await until(lambda: session._received == sent)
+            # A client in the same event loop would send a hundred thousand before the bridge has its turn.
+            await until(lambda: session._received == sent)  # noqa: B023 - it is over with this round
         told = answered = 0
         while told + answered < sent:
             data = await browser.result()
@@ -155,6 +163,77 @@ async def test_a_flood_is_let_through_at_its_rate() -> None:
         await others_are_served(bridge)
 
 
+async def test_an_event_is_answered_amid_a_flood_of_frames() -> None:
+    """RATE_LIMITED is about frames, whichever subprotocol they come by."""
+    header = b'\0\0\0\x19{"event":"process_frame"}'
+    for subprotocol, frame, configure in (
+        (protocols.JSON, process_frame().decode(), '{"event":"configure","data":{}}'),
+        (
+            protocols.JSON_BINARY,
+            header,
+            b'\0\0\0\x1f{"event":"configure","data":{}}',
+        ),
+        (
+            protocols.PROTOBUF,
+            pb.StreamDetectionsRequest(frame=pb.Frame(encoded=b"image")).SerializeToString(),
+            pb.StreamDetectionsRequest(config=pb.StreamConfig()).SerializeToString(),
+        ),
+    ):
+        async with (
+            fake_and_bridge(max_frame_rate=0.001, max_frame_burst=1) as (detector, bridge),
+            client(bridge.url, subprotocols=[subprotocol]) as browser,
+        ):
+            for message in (frame, frame, frame, configure, frame):
+                await browser.websocket.send(message)
+            await until(lambda: detector.configs[1:])
+            (session,) = bridge.server._sessions
+            await until(lambda: session._received == 5)  # noqa: B023 - likewise
+            assert len(detector.frames) == 1
+
+
+async def test_events_cost_no_frames() -> None:
+    """The two limits are apart: refused events do not use up what frames have, nor the reverse."""
+    async with (
+        fake_and_bridge(max_frame_rate=0.001, max_frame_burst=2) as (_, bridge),
+        client(bridge.url) as browser,
+    ):
+        for _ in range(300):
+            await browser.send("authenticate", {"token": "any"})
+        for number in (1, 2):
+            await browser.send_frame(frame_id=str(number))
+        refused = answered = 0
+        while answered < 2:
+            event, data = await browser.receive()
+            if event == "error":
+                assert data["code"] == "RATE_LIMITED"
+                assert 40 + refused < data["frame"]["sequence"] <= 300
+                refused += 1
+            else:
+                answered += 1
+        assert refused > 0
+
+
+async def test_a_flood_of_events_is_acted_on_at_its_rate() -> None:
+    """However large MAX_FRAME_RATE is; and a flood of garbage is decoded no faster than its own limit."""
+    async with fake_and_bridge(max_frame_rate=0) as (_, bridge), client(bridge.url) as browser:
+        for _ in range(300):
+            await browser.send("configure", {"camera": "door"})
+        told = Counter[str]()
+        while not told["configured"] or told["error"] < 50:
+            event, _ = await browser.receive()
+            told[event] += 1
+        await others_are_served(bridge)
+    async with (
+        fake_and_bridge(max_frame_rate=0.001, max_frame_burst=1) as (_, bridge),
+        client(bridge.url) as browser,
+    ):
+        for _ in range(300):
+            await browser.websocket.send("garbage")
+        codes = [(await browser.error())["code"] for _ in range(300)]
+        assert codes[:41] == ["INVALID_MESSAGE"] * 41
+        assert "RATE_LIMITED" in codes
+
+
 async def test_garbage_from_a_client_that_does_not_read_stops_being_read() -> None:
     """Every refusal needs room; there is none, so the kernel's buffers fill, and the client waits."""
     async with fake_and_bridge(max_frame_rate=0, websocket_write_timeout=1.0) as (_, bridge):
@@ -185,8 +264,9 @@ async def test_pings_of_a_client_that_does_not_read_end_it() -> None:
         await until(lambda: sessions(bridge.server) == 0)
 
 
-async def test_a_client_that_vanished_is_found_by_pings() -> None:
-    """A half-open connection: nothing comes, and no pong either."""
+async def test_a_client_that_vanished_is_found_by_pings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A half-open connection: nothing comes, no pong, and no answer to the close either."""
+    monkeypatch.setattr("bridge.server._CLOSE_SECONDS", 0.1)
     async with fake_and_bridge(ping_interval=0.1, ping_timeout=0.3) as (_, bridge):
         sock = tcp(bridge)
         await shake_hands(sock)
@@ -203,32 +283,111 @@ async def test_a_client_that_is_silent_is_let_go() -> None:
         assert "IDLE_TIMEOUT" in (browser.websocket.close_reason or "")
 
 
-async def test_a_handshake_that_is_not_finished_is_given_up() -> None:
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+async def test_a_handshake_that_is_not_finished_is_given_up(
+    tls: bool, authority: Authority
+) -> None:
     """A slow loris holds a connection for HANDSHAKE_TIMEOUT, and no place."""
-    async with fake_and_bridge(handshake_timeout=0.3) as (_, bridge):
+    settings = authority.settings if tls else {}
+    async with fake_and_bridge(handshake_timeout=0.3, **settings) as (_, bridge):
         sock = tcp(bridge)
-        await asyncio.get_running_loop().sock_sendall(sock, HANDSHAKE[:40])
+        began = b"\x16\x03\x01\x02\x00" if tls else HANDSHAKE[:40]
+        await asyncio.get_running_loop().sock_sendall(sock, began)
         assert bridge.server._slots.taken() == 0
-        with pytest.raises(ConnectionResetError):
-            await read_until(sock, b"never") or (_ for _ in ()).throw(ConnectionResetError)
+        await _ended(asyncio.get_running_loop(), sock)
+        await until(lambda: connections(bridge) == 0)
         sock.close()
 
 
-async def test_too_many_tcp_connections_are_cut_off() -> None:
-    """Those that never shake hands cannot use up the process's files."""
-    async with fake_and_bridge(max_concurrent_connections=1) as (_, bridge):
-        socks = [tcp(bridge) for _ in range(140)]
+async def test_what_is_no_tls_ends_its_connection(authority: Authority) -> None:
+    """Whatever it is and wherever it breaks off; nothing is left of it."""
+    async with fake_and_bridge(**authority.settings) as (_, bridge):
+        for data in (HANDSHAKE, b"\x16\x03\x01\x00\x05hello", b"\x16", b""):
+            sock = tcp(bridge)
+            await until(lambda: connections(bridge) == 1)
+            await asyncio.get_running_loop().sock_sendall(sock, data)
+            sock.shutdown(socket.SHUT_WR)
+            await _ended(asyncio.get_running_loop(), sock)
+            sock.close()
+            await until(lambda: connections(bridge) == 0)
+        async with client(f"wss://127.0.0.1:{bridge.port}/ws", ssl=authority.trust) as browser:
+            await browser.send_frame()
+            await browser.result()
+
+
+async def test_a_request_in_one_piece_with_the_end_of_the_tls_handshake(
+    authority: Authority,
+) -> None:
+    """It comes before the bridge knows that hands are shaken, and is not lost."""
+    loop = asyncio.get_running_loop()
+    async with fake_and_bridge(**authority.settings) as (_, bridge):
+        sock = tcp(bridge)
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        secured = authority.trust.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    secured.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    await loop.sock_sendall(sock, outgoing.read())
+                    incoming.write(await loop.sock_recv(sock, 65536))
+            secured.write(HANDSHAKE)
+            await loop.sock_sendall(sock, outgoing.read())
+            answer = b""
+            while b"server_time" not in answer:
+                incoming.write(await loop.sock_recv(sock, 65536))
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    while True:
+                        answer += secured.read()
+        sock.close()
+
+
+async def test_a_drain_does_not_wait_for_tls_handshakes(authority: Authority) -> None:
+    """They are given up at once."""
+    async with fake_and_bridge(handshake_timeout=600, **authority.settings) as (_, bridge):
+        socks = [tcp(bridge) for _ in range(3)]
+        await until(lambda: connections(bridge) == 3)
+        async with asyncio.timeout(20):
+            await bridge.server.drain()
+            for sock in socks:
+                await _ended(asyncio.get_running_loop(), sock)
+                sock.close()
+        assert connections(bridge) == 0
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize(
+    ("settings", "most"),
+    [
+        ({"max_concurrent_connections": 1}, 129),
+        ({"max_connections_per_address": 1}, 17),
+    ],
+    ids=["all", "one address"],
+)
+async def test_too_many_tcp_connections_are_cut_off(
+    settings: dict[str, int], most: int, tls: bool, authority: Authority
+) -> None:
+    """Those that never shake hands, over TLS or as WebSockets, cannot use up the process's files."""
+    speaks = authority.settings if tls else {}
+    async with fake_and_bridge(handshake_timeout=600, **settings, **speaks) as (_, bridge):
+        socks = [tcp(bridge) for _ in range(most + 11)]
         loop = asyncio.get_running_loop()
         ends = [asyncio.create_task(_ended(loop, sock)) for sock in socks]
-        async with asyncio.timeout(30):
-            while sum(task.done() for task in ends) < 11:
-                await asyncio.sleep(0.002)
+        await until(lambda: sum(task.done() for task in ends) >= 11)
+        assert connections(bridge) == most
         assert sum(task.done() for task in ends) == 11
         for task in ends:
             task.cancel()
         await asyncio.gather(*ends, return_exceptions=True)
         for sock in socks:
             sock.close()
+        await until(lambda: connections(bridge) == 0)
+
+
+def connections(bridge: RunningBridge) -> int:
+    """Return how many TCP connections are open."""
+    return bridge.server._porter._doorstep.count
 
 
 async def _ended(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
@@ -265,6 +424,19 @@ async def test_what_breaks_the_protocol_ends_its_own_connection(
         assert bridge.server._slots.taken() == 1
         await bystander.send_frame()
         await bystander.result()
+
+
+async def test_messages_that_come_with_the_handshake_are_taken() -> None:
+    """A client should wait for the answer; what one sends that does not is kept until then."""
+    async with fake_and_bridge() as (detector, bridge):
+        sock = tcp(bridge)
+        both = HANDSHAKE + framed(process_frame(b"one"))
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(sock, both)
+        await loop.sock_sendall(sock, framed(process_frame(b"two")))
+        await until(lambda: detector.frames[1:])
+        assert [frame.encoded for frame in detector.frames] == [b"one", b"two"]
+        sock.close()
 
 
 async def test_fragmented_messages_are_put_together() -> None:

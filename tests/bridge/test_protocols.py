@@ -49,13 +49,18 @@ CODES = {ErrorCode.INVALID_MESSAGE, ErrorCode.UNKNOWN_EVENT, ErrorCode.INVALID_F
 
 
 def decodes_or_refuses(protocol: str, message: str | bytes) -> None:
-    """What is not acceptable is refused with a documented code, a cause and a cure; nothing else is raised."""
+    """What is not acceptable is refused with a documented code, a cause and a cure; nothing else is raised.
+
+    A look at whether it is a frame agrees with that.
+    """
+    looks_like_a_frame = PROTOCOLS[protocol].is_frame(message)
     try:
         request = PROTOCOLS[protocol].decode(message)
     except Refused as refused:
         assert refused.code in CODES
         assert str(refused)
     else:
+        assert looks_like_a_frame is isinstance(request, IncomingFrame)
         if isinstance(request, IncomingFrame):
             pb.StreamDetectionsRequest.FromString(request.frame.request)
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.rate_limit import Pace, TokenBucket, Verdict
+from bridge.rate_limit import Bursts, Pace, TokenBucket
 from detector_service.scheduling.rate_limiter import RateLimiter
 
 GAPS = st.lists(st.floats(0, 0.5), max_size=200)
@@ -15,7 +15,7 @@ def test_never_more_than_the_rate_and_one_burst(rate: float, burst: int, gaps: l
     bucket, now, admitted = TokenBucket(rate, burst), 0.0, 0
     for gap in gaps:
         now += gap
-        admitted += bucket.admit(now) is Verdict.ADMITTED
+        admitted += bucket.admit(now)
         assert admitted <= burst + now * rate + 1e-6
 
 
@@ -24,28 +24,38 @@ def test_who_keeps_to_the_rate_is_never_refused(rate: float, burst: int, count: 
     """Evenly spaced."""
     bucket = TokenBucket(rate, burst)
     for number in range(count):
-        assert bucket.admit(number / rate * 1.000001) is Verdict.ADMITTED
+        assert bucket.admit(number / rate * 1.000001)
 
 
 def test_no_limit() -> None:
     """A rate of 0."""
     bucket = TokenBucket(0, 1)
-    assert {bucket.admit(0.0) for _ in range(1000)} == {Verdict.ADMITTED}
+    assert all(bucket.admit(0.0) for _ in range(1000))
+
+
+@given(
+    st.integers(1, 100),
+    st.integers(1, 20),
+    st.lists(st.tuples(st.integers(0, 32), st.booleans()), max_size=100),
+)
+def test_what_is_given_back_was_never_taken(
+    rate: int, burst: int, messages: list[tuple[int, bool]]
+) -> None:
+    """Messages that are not counted, between those that are, change nothing."""
+    bucket, undisturbed, now = TokenBucket(rate, burst), TokenBucket(rate, burst), 0.0
+    for gap, counted in messages:
+        now += gap / 64  # so that no rounding tells the two from each other
+        if counted:
+            assert bucket.admit(now) == undisturbed.admit(now)
+        elif bucket.admit(now):
+            bucket.give_back()
 
 
 def test_a_burst_of_refusals_is_told_once() -> None:
     """And again once it was over for a second."""
-    bucket = TokenBucket(1, 1)
-    verdicts = [bucket.admit(now) for now in (0.0, 0.1, 0.2, 1.05, 1.1, 3.0, 3.5)]
-    assert verdicts == [
-        Verdict.ADMITTED,
-        Verdict.FIRST_REFUSED,
-        Verdict.REFUSED,
-        Verdict.ADMITTED,
-        Verdict.REFUSED,
-        Verdict.ADMITTED,
-        Verdict.FIRST_REFUSED,
-    ]
+    bursts = Bursts()
+    begun = [bursts.begins(now) for now in (0.1, 0.2, 1.1, 3.5, 3.6)]
+    assert begun == [True, False, False, True, False]
 
 
 @given(st.floats(0.1, 50), st.lists(st.tuples(st.floats(0, 3), st.floats(0, 0.09)), max_size=100))

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import threading
 from contextlib import suppress
 from typing import Final
 
@@ -48,6 +49,7 @@ class DetectorServer:
         self._detector: Detector | None = None
         self._workers: Workers[Job, Answer] | None = None
         self._lag_watch: asyncio.Task[None] | None = None
+        self._going_down: Final = threading.Event()
 
     async def listen(self) -> int:
         """Open the port; return its number.
@@ -97,6 +99,8 @@ class DetectorServer:
             precision=settings.precision,
             parallel=count,
             max_input=settings.max_frame_size,
+            allow_unsafe=settings.allow_unsafe_models,
+            stop=self._going_down,
         )
         limits = FrameLimits(settings.max_frame_bytes, settings.max_image_pixels)
         levels = CrowdAlertLevels.parse(settings.crowd_alert_levels)
@@ -126,6 +130,7 @@ class DetectorServer:
            health is cut off.
         4. The workers end, then the models are let go.
         """
+        self._going_down.set()
         await self._health.enter_graceful_shutdown()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_timeout):

@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     engine: Literal["auto", "openvino"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     use_gpu: bool = True
+    allow_unsafe_models: bool = False
     tensorrt_enabled: bool = False
     max_frame_size: int = Field(1024, ge=32, le=8192, description="pixels")
     workers: int = Field(0, ge=0, le=256, description="threads; 0 suits the machine")

@@ -133,6 +133,8 @@ async def service_process(*arguments: str, **environment: str) -> AsyncIterator[
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "app.log"
         known = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", folder)}
+        if "PYTHONPATH" in os.environ:  # a checkout that is not the installed one
+            known["PYTHONPATH"] = os.environ["PYTHONPATH"]
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

@@ -23,18 +23,20 @@ async def test_a_bad_setting_ends_it_with_2() -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "content", "words"),
+    ("variable", "name", "content", "words"),
     [
-        ("FACE_MODEL_PATH", None, "there is no such file"),
-        ("BODY_MODEL_PATH", b"not a model", "cannot read it"),
-        ("FACE_MODEL_PATH", b"", "cannot read it"),
+        ("FACE_MODEL_PATH", "m.onnx", None, "there is no such file"),
+        ("BODY_MODEL_PATH", "m.onnx", b"not a model", "cannot read it"),
+        ("FACE_MODEL_PATH", "m.onnx", b"", "cannot read it"),
+        ("BODY_MODEL_PATH", "m.pt", b"not a model", "no PyTorch weights, or they are truncated"),
+        ("FACE_MODEL_PATH", "m.tflite", b"model", "not a kind of file that can be loaded"),
     ],
 )
 async def test_a_model_that_does_not_load_ends_it_with_1(
-    tmp_path: Path, variable: str, content: bytes | None, words: str
+    tmp_path: Path, variable: str, name: str, content: bytes | None, words: str
 ) -> None:
     """The variable, the file and what is wrong are named; there is no silent fall-back."""
-    path = tmp_path / "weights.onnx"
+    path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
     async with service_process(**{variable: str(path)}) as service:
@@ -47,16 +49,6 @@ async def test_a_model_that_does_not_load_ends_it_with_1(
     assert str(path) in complaint[0]
     assert words in complaint[0]
     assert "Traceback" not in service.errors
-
-
-async def test_weights_for_torch_are_told_how_to_be_used(tmp_path: Path) -> None:
-    """The cure is the command that exports them."""
-    path = tmp_path / "best.pt"
-    path.touch()
-    async with service_process(FACE_MODEL_PATH=str(path)) as service:
-        assert await service.ended() == 1
-    assert f"FACE_MODEL_PATH={path}" in service.errors
-    assert "yolo export" in service.errors
 
 
 async def test_a_port_in_use_ends_it_with_2() -> None:

@@ -1,5 +1,6 @@
 """The models together: pixels in, faces and bodies out."""
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector_service import engines
+from detector_service.builds.cache import BuildCache
+from detector_service.builds.export import exported
 from detector_service.detection import heads, model_files, nms
 from detector_service.detection.letterbox import Letterbox
 from detector_service.detection.metadata import Metadata
@@ -92,6 +95,8 @@ class Detector:
         precision: engines.Precision,
         parallel: int,
         max_input: int,
+        allow_unsafe: bool = False,
+        stop: threading.Event | None = None,
     ) -> "Detector":
         """Load and warm the models; slow.
 
@@ -101,16 +106,30 @@ class Detector:
             precision: of the arithmetic.
             parallel: how many workers will run at once.
             max_input: the longest side of a model's input may not exceed it, in pixels.
+            allow_unsafe: whether weights may be loaded that run code of their own.
+            stop: set when the models are not wanted any more, while they are being exported.
 
         Raises:
             ModelError: a model cannot serve; the text names the variable, the file and the cure.
+            BuildStopped: `stop` was set.
         """
         # Frames are worked on side by side, each by one thread; more would only be in the way.
         cv2.setNumThreads(1)
         models: list[Model] = []
         try:
-            models.extend(_load(file, engine, precision, parallel, max_input) for file in files)
-        except ModelError:
+            models.extend(
+                _load(
+                    file,
+                    engine,
+                    precision,
+                    parallel,
+                    max_input,
+                    allow_unsafe=allow_unsafe,
+                    stop=stop or threading.Event(),
+                )
+                for file in files
+            )
+        except BaseException:
             cls(models).close()
             raise
         return cls(models)
@@ -174,15 +193,25 @@ def _in_frame(candidates: heads.Candidates, letterbox: Letterbox) -> Boxes:
 
 
 def _load(
-    file: ModelFile, engine_name: str, precision: engines.Precision, parallel: int, max_input: int
+    file: ModelFile,
+    engine_name: str,
+    precision: engines.Precision,
+    parallel: int,
+    max_input: int,
+    *,
+    allow_unsafe: bool,
+    stop: threading.Event,
 ) -> Model:
     started = time.perf_counter()
     try:
         content = model_files.content_hash(file.path)
+        source = file.path
+        if kind := engines.needs_export(engine_name, file.ending):
+            source = exported(source, content, kind, allow_unsafe=allow_unsafe, stop=stop)
         options = engines.EngineOptions(
-            precision, parallel, model_files.cache_folder(file.path, content)
+            precision, parallel, BuildCache(file.path, content).writable()
         )
-        engine = engines.load(engine_name, file.path, options)
+        engine = engines.load(engine_name, source, options)
         try:
             metadata = Metadata.parse(engine.metadata, file.path)
             model = Model(

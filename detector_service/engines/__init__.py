@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Final, Literal, TypeAlias, cast
 
+from detector_service.builds.export import Kind
 from detector_service.engines.base import Engine
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -28,15 +29,30 @@ class EngineOptions:
     cache: Path | None
 
 
-#: Name → module and class, and the endings of the files it loads (a folder has the ending "/").
-_REGISTRY: Final = {
-    "openvino": ("detector_service.engines.openvino", "OpenVINOEngine", (".onnx", ".xml", "/")),
+_Entry: TypeAlias = tuple[str, str, tuple[str, ...], Kind | None]
+
+#: Name → module and class; the endings of the files it loads (a folder has the ending "/"); and the
+#: kind of files that weights (.pt) are exported to for it, where it loads none itself.
+_REGISTRY: Final[dict[str, _Entry]] = {
+    "openvino": (
+        "detector_service.engines.openvino",
+        "OpenVINOEngine",
+        (".onnx", ".xml", "/"),
+        "openvino",
+    ),
 }
 
 
 def suffixes(name: str) -> tuple[str, ...]:
-    """Return the endings of the files that this engine loads."""
-    return _REGISTRY[name][2]
+    """Return the endings of the files that this engine runs, be it after an export."""
+    _, _, loads, exports = _REGISTRY[name]
+    return (*loads, ".pt") if exports else loads
+
+
+def needs_export(name: str, ending: str) -> Kind | None:
+    """Return the kind of files that a file of this ending is first exported to, or None."""
+    _, _, loads, exports = _REGISTRY[name]
+    return None if ending in loads else exports
 
 
 def load(name: str, path: Path, options: EngineOptions) -> Engine:
@@ -45,7 +61,7 @@ def load(name: str, path: Path, options: EngineOptions) -> Engine:
     Raises:
         ModelError: the file cannot be loaded, or the options do not suit this machine.
     """
-    module, factory, _ = _REGISTRY[name]
+    module, factory, _, _ = _REGISTRY[name]
     make = cast("Callable[[Path, EngineOptions], Engine]", getattr(import_module(module), factory))
     return make(path, options)
 

@@ -63,11 +63,6 @@ class Engine(Protocol):
         ...
 
     @property
-    def file_format(self) -> str:
-        """The kind of file it was loaded from: "onnx", "openvino"."""
-        ...
-
-    @property
     def metadata(self) -> Mapping[str, str]:
         """What the exporter wrote beside the weights."""
         ...

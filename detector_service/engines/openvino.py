@@ -58,7 +58,6 @@ class OpenVINOEngine:
         self._core = ov.Core()
         self.precision = self._choose_precision(options)
         source = _graph_file(path)
-        self.file_format = "onnx" if source.suffix == ".onnx" else "openvino"
         self._config: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[self.precision],
             "NUM_STREAMS": options.parallel,

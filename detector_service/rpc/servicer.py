@@ -241,7 +241,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
             loaded=True,
             path=str(model.file.path),
             device=model.engine.device,
-            format=model.engine.file_format,
+            format=model.file.format,
             engine=model.engine.name,
             precision=model.engine.precision,
             classes=classes,

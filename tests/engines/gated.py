@@ -7,7 +7,7 @@ from detector_service.engines import EngineOptions
 from detector_service.engines.base import Predictions, Prepared
 from detector_service.engines.openvino import OpenVINOEngine, OpenVINORequest
 
-REGISTRATION = ("tests.engines.gated", "GatedEngine", (".onnx", ".xml", "/"))
+REGISTRATION = ("tests.engines.gated", "GatedEngine", (".onnx", ".xml", "/"), "openvino")
 
 
 class Faults:

@@ -45,13 +45,8 @@ def infer(engine: OpenVINOEngine, images: np.ndarray) -> np.ndarray:
 
 
 def test_it_says_what_it_is(engine: OpenVINOEngine) -> None:
-    """Name, device, precision, format, free input sizes and the exporter's metadata."""
-    assert (engine.name, engine.device, engine.precision, engine.file_format) == (
-        "openvino",
-        "cpu",
-        "fp32",
-        "onnx",
-    )
+    """Name, device, precision, free input sizes and the exporter's metadata."""
+    assert (engine.name, engine.device, engine.precision) == ("openvino", "cpu", "fp32")
     assert engine.input_shape == InputShape(None, None)
     assert engine.metadata["names"] == "{0: 'person', 1: 'face'}"
 
@@ -184,7 +179,6 @@ def test_an_openvino_folder_gives_what_its_onnx_gives(
         "names:\n  0: person\n  1: face\nstride: 32\nimgsz: [416, 416]\ntask: detect\nend2end: false\n"
     )
     loaded = OpenVINOEngine(folder if as_folder else folder / "m.xml", options(tmp_path / "cache"))
-    assert loaded.file_format == "openvino"
     assert loaded.metadata["names"] == "{0: 'person', 1: 'face'}"
     images = noise(128, 128)
     np.testing.assert_allclose(infer(loaded, images), infer(engine, images), atol=1e-3)

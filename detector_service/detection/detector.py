@@ -17,7 +17,7 @@ from detector_service.detection import heads, model_files, nms
 from detector_service.detection.letterbox import Letterbox
 from detector_service.detection.metadata import Metadata
 from detector_service.detection.model_files import ModelFile, Role
-from detector_service.engines.base import Engine, Request
+from detector_service.engines.base import Engine, Prepared, Request
 from detector_service.errors import ModelError
 from detector_service.frames.pixels import Image
 
@@ -155,23 +155,33 @@ class DetectorWorker:
         self._models: Final[list[tuple[Model, Request]]] = [(m, m.engine.request()) for m in models]
 
     def detect(self, image: Image, confidence_threshold: float) -> Detections:
-        """Find faces and bodies.
+        """Find faces and bodies; two models run at the same time.
 
         Args:
             image: a frame.
             confidence_threshold: detections score more than this; in [0, 1].
         """
-        found: dict[Role, Boxes] = {}
-        inference_seconds = 0.0
         height, width = image.shape[:2]
+        started = time.perf_counter()
+        letterboxes: list[Letterbox] = []
+        prepared: dict[Letterbox, Prepared] = {}
         for model, request in self._models:
-            started = time.perf_counter()
             letterbox = model.letterbox(width, height)
             buffer = request.buffer(letterbox.height, letterbox.width)
-            letterbox.apply(image, buffer)
-            predictions = request.infer(buffer)[0]
-            inference_seconds += time.perf_counter() - started
-            candidates = _read(predictions, model, confidence_threshold)
+            if letterbox in prepared:  # one resize, where two models see the same picture
+                buffer[:] = prepared[letterbox]
+            else:
+                letterbox.apply(image, buffer)
+            request.start(buffer, confidence_threshold)
+            letterboxes.append(letterbox)
+            prepared[letterbox] = buffer
+        predictions = [request.wait()[0] for _, request in self._models]
+        inference_seconds = time.perf_counter() - started
+        found: dict[Role, Boxes] = {}
+        for (model, _), letterbox, answer in zip(
+            self._models, letterboxes, predictions, strict=True
+        ):
+            candidates = _read(answer, model, confidence_threshold)
             for role, classes in model.counted.items():
                 found[role] = _in_frame(candidates.of(classes), letterbox)
         return Detections(found["face"], found["body"], inference_seconds)
@@ -241,7 +251,8 @@ def _warm_up(model: Model) -> None:
         request = model.engine.request()
         buffer = request.buffer(letterbox.height, letterbox.width)
         letterbox.apply(blank, buffer)
-        predictions = request.infer(buffer)
+        request.start(buffer, 0.0)
+        predictions = request.wait()
     except RuntimeError as error:
         cause = str(error).strip().splitlines()[-1]
         raise ModelError(

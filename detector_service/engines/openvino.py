@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -189,9 +190,13 @@ class OpenVINORequest:
         self._any_size = engine.any_size.create_infer_request()
         self._own: dict[Size, tuple[Any, Any, Prepared]] = {}
         self._current: tuple[Any, Prepared] | None = None
+        self._running = False
 
     def buffer(self, height: int, width: int) -> Prepared:
         """Return the input buffer of this size, shape (1, height, width, 3)."""
+        if self._running:
+            with suppress(RuntimeError):  # of an earlier image, which nobody waits for any more
+                self.wait()
         size = (height, width)
         model = self._engine.model_for(size)
         if model is self._engine.any_size:
@@ -205,12 +210,21 @@ class OpenVINORequest:
         self._current = (request, images)
         return images
 
-    def infer(self, images: Prepared) -> Predictions:
-        """Run the model on what was prepared in `buffer`; the result is valid until the next call."""
+    def start(self, images: Prepared, threshold: float) -> None:
+        """Begin to run the model on what was prepared in `buffer`; all its predictions will come."""
+        del threshold
         assert self._current is not None, "`buffer` comes first"
         request, current = self._current
         assert images is current, "only what `buffer` gave last can be inferred"
-        request.infer()
+        request.start_async()
+        self._running = True
+
+    def wait(self) -> Predictions:
+        """Return the raw predictions once they are there; valid until the next call of `buffer`."""
+        assert self._current is not None, "`start` comes first"
+        self._running = False
+        request, _ = self._current
+        request.wait()
         predictions: Predictions = request.get_output_tensor(0).data
         return predictions
 

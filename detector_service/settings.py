@@ -63,11 +63,13 @@ class Settings(BaseSettings):
     # Models and how they run.
     face_model_path: Path = Path("./models/YOLO12n_finetuned/best.pt")
     body_model_path: Path = Path("./models/YOLO12n_pretrained/yolo12n.pt")
-    engine: Literal["auto", "openvino"] = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    engine: Literal["auto", "openvino", "torch", "tensorrt"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     use_gpu: bool = True
     allow_unsafe_models: bool = False
     tensorrt_enabled: bool = False
+    engine_batch: int = Field(8, ge=1, le=256, description="images")
+    gpu_memory_fraction: float = Field(0.9, gt=0, le=1)
     max_frame_size: int = Field(1024, ge=32, le=8192, description="pixels")
     workers: int = Field(0, ge=0, le=256, description="threads; 0 suits the machine")
 
@@ -128,8 +130,6 @@ class Settings(BaseSettings):
                 f"MAX_BATCH_FRAMES={self.max_batch_frames} is more than "
                 f"MAX_QUEUED_FRAMES={self.max_queued_frames}, so the largest batches could never be taken"
             )
-        if self.tensorrt_enabled:
-            raise ValueError("TENSORRT_ENABLED=True: this version has no TensorRT engine; unset it")
         return self
 
     @property

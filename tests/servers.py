@@ -141,6 +141,7 @@ async def service_process(*arguments: str, **environment: str) -> AsyncIterator[
             "detector_service",
             *arguments,
             cwd=folder,
+            stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=known | {"HOST": "127.0.0.1", "GRPC_PORT": "0", "LOG_FILE": str(log)} | environment,

@@ -144,7 +144,7 @@ async def test_a_signal_while_loading_ends_it_with_0() -> None:
     """Whoever starts it by mistake need not wait."""
     async with service_process() as service:
         assert service.process.stderr is not None
-        while b"engine.cpu" not in (line := await service.process.stderr.readline()):
+        while b"engine.chosen" not in (line := await service.process.stderr.readline()):
             assert line
         service.signal(signal.SIGTERM)
         assert await service.ended() == 0
@@ -165,7 +165,7 @@ async def test_logs_are_json_lines_in_both_places() -> None:
     events = [record["event"] for record in shown]
     assert events == [
         "auth.open",
-        "engine.cpu",
+        "engine.chosen",
         "model.loaded",
         "service.serving",
         "service.draining",

@@ -157,10 +157,12 @@ def _export(
         answer = json.loads(outcome.read_text())
     except (OSError, ValueError):
         last = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
-        answer = {"error": f"the exporting process ended with {process.returncode} ({last[:200]})"}
+        answer = {
+            "error": f"{weights}: the exporting process ended with {process.returncode} ({last[:200]})"
+        }
     outcome.unlink(missing_ok=True)
     log.unlink(missing_ok=True)
     if "errno" in answer:
         raise OSError(answer["errno"], answer["error"])
     if "error" in answer:
-        raise ModelError(f"{weights}: {answer['error']}")
+        raise ModelError(answer["error"])

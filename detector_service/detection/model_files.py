@@ -10,7 +10,13 @@ from detector_service.errors import ModelError
 Role = Literal["face", "body"]
 
 #: What is said of a model's file in `ModelInfo.format`, by its ending.
-_FORMATS: Final = {".pt": "pt", ".onnx": "onnx", ".xml": "openvino", "/": "openvino"}
+_FORMATS: Final = {
+    ".pt": "pt",
+    ".onnx": "onnx",
+    ".xml": "openvino",
+    "/": "openvino",
+    ".engine": "tensorrt",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,7 @@ class ModelFile:
 
     @property
     def format(self) -> str:
-        """The kind of file: "pt", "onnx", "openvino"."""
+        """The kind of file: "pt", "onnx", "openvino", "tensorrt"."""
         return _FORMATS.get(self.ending, self.ending)
 
 

@@ -179,6 +179,10 @@ class OpenVINOEngine:
                 "PRECISION=bf16: this processor has no bf16 instructions (AVX-512 BF16 or AMX); "
                 "set PRECISION=auto or PRECISION=fp32"
             )
+        if options.precision == "fp16":
+            raise ModelError(
+                "PRECISION=fp16: this is for GPUs, and the model runs on the processor; set PRECISION=auto"
+            )
         return options.precision
 
 

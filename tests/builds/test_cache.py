@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector_service.builds import cache
@@ -137,6 +137,7 @@ def test_what_a_killed_process_left_goes_with_the_next_build(model: Path) -> Non
     assert not left.exists()
 
 
+@settings(max_examples=50, deadline=None)  # files are written
 @given(st.data())
 def test_a_damaged_build_is_made_anew(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

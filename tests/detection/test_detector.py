@@ -117,7 +117,7 @@ def test_two_models_run_at_once_on_one_resize(
     picture: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both are started before either is waited for; where they see the same picture it is made once."""
-    entry = (__name__, "MeetingEngine", (".onnx",), None)
+    entry = engines.Registration(__name__, "MeetingEngine", (".onnx",))
     monkeypatch.setitem(engines._REGISTRY, "openvino", entry)
     resized = []
     apply = Letterbox.apply

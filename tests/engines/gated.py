@@ -3,11 +3,13 @@
 import threading
 from pathlib import Path
 
-from detector_service.engines import EngineOptions
+from detector_service.engines import EngineOptions, Registration
 from detector_service.engines.base import Prepared
 from detector_service.engines.openvino import OpenVINOEngine, OpenVINORequest
 
-REGISTRATION = ("tests.engines.gated", "GatedEngine", (".onnx", ".xml", "/"), "openvino")
+REGISTRATION = Registration(
+    "tests.engines.gated", "GatedEngine", (".onnx", ".xml", "/"), "openvino"
+)
 
 
 class Faults:

@@ -1,0 +1,74 @@
+"""PyTorch, on a CUDA device or the processor: weights (.pt) as they are, without an export.
+
+On a GPU in half precision; the processor is better served by OpenVINO, and this engine by tests there.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from detector_service.builds import weights
+from detector_service.engines.on_device import DeviceEngine
+from detector_service.errors import ModelError
+
+if TYPE_CHECKING:
+    from detector_service.engines import EngineOptions
+
+
+class TorchEngine(DeviceEngine):
+    """One model in PyTorch.
+
+    Raises:
+        ModelError: the file cannot be loaded, or the precision is none of the device's.
+    """
+
+    name = "torch"
+
+    def __init__(self, path: Path, options: "EngineOptions") -> None:
+        on_gpu = options.gpu.use and torch.cuda.is_available()
+        device = f"cuda:{torch.cuda.current_device()}" if on_gpu else "cpu"
+        precision = _choose_precision(options.precision, on_gpu=on_gpu)
+        if on_gpu:
+            torch.cuda.set_per_process_memory_fraction(options.gpu.memory_fraction, device)
+            torch.backends.cudnn.allow_tf32 = False  # fp32 is to be just that
+        try:
+            with tempfile.TemporaryDirectory(prefix="crowd-detector-") as workplace:
+                network = weights.load(
+                    path, options.content, Path(workplace), allow_unsafe=options.allow_unsafe
+                ).model
+        except OSError as error:
+            raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+        network = network.eval().requires_grad_(False).fuse(verbose=False)
+        metadata = _metadata(network)
+        kind = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+        network = network.to(device=device, dtype=kind, memory_format=torch.channels_last)
+        super().__init__(
+            lambda pictures: network(pictures)[0],
+            metadata,
+            device=device,
+            precision=precision,
+            batch=options.gpu.batch,
+        )
+
+
+def _metadata(network: Any) -> dict[str, str]:
+    """Return what the exporter would have written (ultralytics 8.4, ``engine/exporter.py``)."""
+    return {
+        "names": str(dict(network.names)),
+        "stride": str(int(max(network.stride))),
+        "imgsz": str(network.args.get("imgsz", 640)),
+        "task": "detect",
+        "end2end": str(getattr(network, "end2end", False)),
+    }
+
+
+def _choose_precision(wanted: str, *, on_gpu: bool) -> str:
+    if wanted == "auto":
+        return "fp16" if on_gpu else "fp32"
+    if wanted == "fp16" and not on_gpu:
+        raise ModelError(
+            "PRECISION=fp16: this is for GPUs, and the model runs on the processor; set PRECISION=auto"
+        )
+    return wanted

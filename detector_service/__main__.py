@@ -59,7 +59,7 @@ def _fail(error: Exception, code: int) -> int:
 
 
 async def _serve(settings: Settings) -> int:
-    stop = _stop_on_signals()
+    stop, hang_up = _on_signals()
     server = DetectorServer(settings)
     try:
         port = await server.listen()
@@ -73,7 +73,9 @@ async def _serve(settings: Settings) -> int:
                 address=f"{settings.host}:{port}",
                 tls=settings.tls_cert_file is not None,
             )
-        await stopped
+            reloading = asyncio.create_task(_reload(server, hang_up))
+            await asyncio.wait({reloading, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            loading = reloading
         loading.cancel()  # to no effect where it is done
         await asyncio.wait({loading})
         _log.info("service.draining")
@@ -83,9 +85,21 @@ async def _serve(settings: Settings) -> int:
         _log.info("service.stopped")
 
 
-def _stop_on_signals() -> asyncio.Event:
-    """Return an event that the first SIGTERM or SIGINT sets; a second ends the process at once."""
-    stop = asyncio.Event()
+async def _reload(server: DetectorServer, hang_up: asyncio.Event) -> None:
+    """Reload the models each time that it is asked for; what was asked for meanwhile is done once."""
+    while True:
+        await hang_up.wait()
+        hang_up.clear()
+        await server.reload()
+
+
+def _on_signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Return an event that the first SIGTERM or SIGINT sets, and one that each SIGHUP sets.
+
+    A second SIGTERM or SIGINT ends the process at once. On a terminal SIGHUP says that the terminal is
+    gone; it keeps its usual effect there.
+    """
+    stop, hang_up = asyncio.Event(), asyncio.Event()
 
     def on_signal(number: int) -> None:
         if stop.is_set():
@@ -94,7 +108,9 @@ def _stop_on_signals() -> asyncio.Event:
 
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, on_signal, each)
-    return stop
+    if sys.stdin is None or not sys.stdin.isatty():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up.set)
+    return stop, hang_up
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -13,10 +14,11 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from detector_service import engines
+from detector_service.builds.cache import BuildStopped
 from detector_service.crowd.alerts import CrowdAlertLevels
 from detector_service.detection import model_files
 from detector_service.detection.detector import Detector
-from detector_service.errors import ConfigurationError
+from detector_service.errors import ConfigurationError, ModelError
 from detector_service.pipeline import FrameLimits, Pipeline
 from detector_service.rpc.auth import TokenInterceptor, Tokens
 from detector_service.rpc.frame_handler import Answer, FrameHandler, Job
@@ -36,7 +38,7 @@ _LAG_INTERVAL: Final = 0.05  # seconds between two looks at the event loop's lat
 class DetectorServer:
     """The service from its first open port to its last answer.
 
-    Used in this order: `listen`, `load`, `drain`. Between the first two it answers health checks with
+    Used in this order: `listen`, `load`, any number of `reload`, `drain`. Between the first two it answers health checks with
     NOT_SERVING and everything else with UNAVAILABLE.
     """
 
@@ -85,29 +87,66 @@ class DetectorServer:
             ModelError: a model cannot serve; the text names the variable, the file and the cure.
         """
         settings = self._settings
-        if settings.use_gpu:
-            _log.info("engine.cpu", message="USE_GPU is set, but this version runs on the CPU only")
-        engine = "openvino" if settings.engine == "auto" else settings.engine
         count = settings.workers or engines.default_workers()
-        files = model_files.choose(
-            settings.face_model, settings.body_model, engines.suffixes(engine)
-        )
-        self._detector = detector = await asyncio.to_thread(
+        self._detector = detector = await self._load_models(count)
+        self._workers = Workers(count, self._handlers(detector))
+        self._servicer.serve(detector, self._workers)
+        await self._say(health_pb2.HealthCheckResponse.SERVING)
+
+    async def reload(self) -> None:
+        """Load the models anew beside those that serve, and let them take over between two frames.
+
+        If they cannot serve, those that do go on; the log says why.
+        """
+        assert self._workers is not None, "`load` comes first"
+        _log.info("models.reloading")
+        try:
+            detector = await self._load_models(self._workers.count)
+            try:
+                await self._workers.change(self._handlers(detector))
+            except BaseException:
+                await asyncio.to_thread(detector.close)
+                raise
+        except BuildStopped:
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, there are models that serve
+            _log.error(
+                "models.reload_failed",
+                message=f"{error}; the models that were loaded before serve on",
+                exc_info=not isinstance(error, ModelError),
+            )
+            return
+        old, self._detector = self._detector, detector
+        self._servicer.serve(detector, self._workers)
+        if old is not None:
+            await asyncio.to_thread(old.close)
+        _log.info("models.reloaded")
+
+    def _handlers(self, detector: Detector) -> Callable[[], FrameHandler]:
+        settings = self._settings
+        limits = FrameLimits(settings.max_frame_bytes, settings.max_image_pixels)
+        levels = CrowdAlertLevels.parse(settings.crowd_alert_levels)
+        return lambda: FrameHandler(Pipeline(detector, limits), levels, debug=settings.debug)
+
+    async def _load_models(self, workers: int) -> Detector:
+        settings = self._settings
+        files = model_files.choose(settings.face_model, settings.body_model, engines.loadable())
+        detector = await asyncio.to_thread(
             Detector.load,
             files,
-            engine=engine,
+            engine=settings.engine,
             precision=settings.precision,
-            parallel=count,
+            parallel=workers,
             max_input=settings.max_frame_size,
+            gpu=engines.GpuOptions(
+                use=settings.use_gpu,
+                tensorrt=settings.tensorrt_enabled,
+                batch=settings.engine_batch,
+                memory_fraction=settings.gpu_memory_fraction,
+            ),
             allow_unsafe=settings.allow_unsafe_models,
             stop=self._going_down,
         )
-        limits = FrameLimits(settings.max_frame_bytes, settings.max_image_pixels)
-        levels = CrowdAlertLevels.parse(settings.crowd_alert_levels)
-        self._workers = Workers(
-            count, lambda: FrameHandler(Pipeline(detector, limits), levels, debug=settings.debug)
-        )
-        self._servicer.serve(detector, self._workers)
         for model in detector.models:
             _log.info(
                 "model.loaded",
@@ -119,7 +158,7 @@ class DetectorServer:
                 input_size=model.longest,
                 seconds=round(model.warm_up_seconds, 3),
             )
-        await self._say(health_pb2.HealthCheckResponse.SERVING)
+        return detector
 
     async def drain(self) -> None:
         """Go down in good order; may be called twice.

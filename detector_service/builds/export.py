@@ -1,13 +1,9 @@
 """PyTorch weights (.pt) as files that run without PyTorch: exported once, by a process of its own.
 
 The service itself never imports PyTorch for this, neither when it exports nor when it finds what it
-exported before. The process is given no secrets: of the environment only what it needs to run.
+exported before.
 """
 
-import json
-import os
-import subprocess
-import sys
 import threading
 import zipfile
 from importlib.metadata import PackageNotFoundError, version
@@ -17,7 +13,8 @@ from typing import Final, Literal
 
 import structlog
 
-from detector_service.builds.cache import BuildCache, BuildName, BuildStopped
+from detector_service.builds import child
+from detector_service.builds.cache import BuildCache, BuildName
 from detector_service.errors import ModelError
 
 _log = structlog.get_logger()
@@ -26,18 +23,6 @@ Kind = Literal["openvino", "onnx"]
 
 #: Changes when the exporter gives other files for the same weights and the same Ultralytics.
 _RECIPE: Final = "1"
-#: Of the environment, what the exporting process may need; no tokens, no addresses of databases.
-_PASSED_ON: Final = (
-    "PATH",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "TMPDIR",
-    "LD_LIBRARY_PATH",
-    "OMP_NUM_THREADS",
-)
-#: How often is looked whether the service goes down meanwhile, in seconds.
-_LOOK_AGAIN: Final = 0.1
 #: A build of half-precision weights at full precision, the copy that is exported, and some room.
 _TIMES_THE_WEIGHTS: Final = 6
 _ROOM: Final = 64 << 20
@@ -121,48 +106,11 @@ def _export(
     allow_unsafe: bool,
     stop: threading.Event,
 ) -> None:
-    """Run the exporter; its work lies in the folder when this returns."""
     _log.info("model.exporting", path=str(weights), to=kind, message="once; this takes a while")
-    outcome, log = folder / "outcome.json", folder / "log"
-    order = json.dumps(
-        {
-            "weights": str(weights.resolve()),
-            "content": content,
-            "kind": kind,
-            "folder": str(folder.resolve()),
-            "allow_unsafe": allow_unsafe,
-            "parent": os.getpid(),
-        }
-    )
-    environment = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
-    # The same code as here, wherever it was found.
-    environment["PYTHONPATH"] = os.pathsep.join(
-        str(Path(entry).resolve()) for entry in sys.path if entry
-    )
-    with (
-        log.open("w") as output,
-        subprocess.Popen(  # noqa: S603 - this very interpreter, and no shell
-            [sys.executable, "-P", "-m", "detector_service.builds.exporter", order],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=environment,
-        ) as process,
-    ):
-        while process.poll() is None:
-            if stop.wait(_LOOK_AGAIN):
-                process.kill()
-                raise BuildStopped
-    try:
-        answer = json.loads(outcome.read_text())
-    except (OSError, ValueError):
-        last = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
-        answer = {
-            "error": f"{weights}: the exporting process ended with {process.returncode} ({last[:200]})"
-        }
-    outcome.unlink(missing_ok=True)
-    log.unlink(missing_ok=True)
-    if "errno" in answer:
-        raise OSError(answer["errno"], answer["error"])
-    if "error" in answer:
-        raise ModelError(answer["error"])
+    order = {
+        "source": str(weights.resolve()),
+        "content": content,
+        "kind": kind,
+        "allow_unsafe": allow_unsafe,
+    }
+    child.give("detector_service.builds.exporter", order, folder, stop)

@@ -119,13 +119,14 @@ class ModelLoader:
         return replace(model, warm_up_seconds=time.perf_counter() - started)
 
     def _engine(self, name: str, file: ModelFile, content: str) -> Engine:
-        source = file.path
+        source, builds = file.path, BuildCache(file.path, content)
         if kind := engines.needs_export(name, file.ending):
             source = exported(source, content, kind, allow_unsafe=self.allow_unsafe, stop=self.stop)
         options = engines.EngineOptions(
             precision=self.precision,
             parallel=self.parallel,
-            cache=BuildCache(file.path, content).writable(),
+            cache=builds.writable(),
+            builds=builds,
             content=content,
             gpu=self.gpu,
             max_input=self.max_input,

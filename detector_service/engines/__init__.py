@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, cast
 
+from detector_service.builds.cache import BuildCache
 from detector_service.builds.export import Kind
 from detector_service.engines.base import Engine
 from detector_service.errors import ModelError
@@ -41,6 +42,7 @@ class EngineOptions:
             says what that costs in accuracy), and fp16 on a GPU.
         parallel: how many requests will be made at once.
         cache: a folder for compiled models; None where there is none.
+        builds: where what is built of the model is kept.
         content: the SHA-256 of the file, for who loads it again; None takes any.
         gpu: whether and how a GPU is used.
         max_input: the longest side of the input that will come, in pixels.
@@ -51,6 +53,7 @@ class EngineOptions:
     precision: Precision
     parallel: int
     cache: Path | None
+    builds: BuildCache | None = None
     content: str | None = None
     gpu: GpuOptions = field(default_factory=GpuOptions)
     max_input: int = 1024

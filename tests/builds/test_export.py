@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from crowd.detector.v1 import detector_pb2 as pb
 
-from detector_service.builds import export
+from detector_service.builds import child, export
 from detector_service.builds.cache import BuildStopped
 from detector_service.builds.export import exported
 from detector_service.detection.model_files import content_hash
@@ -266,7 +266,7 @@ def test_damaged_and_foreign_archives_are_refused_at_once(weights: Path) -> None
 def test_an_exporter_that_dies_is_named(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As for want of memory: with its exit status and its last words."""
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(ModelError, match=r"best\.pt: the exporting process ended with 1"):
+    with pytest.raises(ModelError, match=r"best\.pt: the building process ended with 1"):
         openvino(weights)
     assert builds(weights) == ["lock"]
 
@@ -291,7 +291,7 @@ def test_the_exporter_is_told_no_secrets(weights: Path, monkeypatch: pytest.Monk
         seen.update(env)
         return subprocess.Popen(["/bin/false"])
 
-    monkeypatch.setattr(export, "subprocess", _With(popen))
+    monkeypatch.setattr(child, "subprocess", _With(popen))
     with pytest.raises(ModelError):
         openvino(weights)
     assert "secret" not in json.dumps(seen)

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -19,6 +17,7 @@ from detector_service.builds.cache import BuildStopped
 from detector_service.builds.export import exported
 from detector_service.detection.model_files import content_hash
 from detector_service.errors import ModelError
+from tests.builds.planted import Planted, archive
 from tests.servers import ROOT, Process, connected, service_process, until
 
 WEIGHTS = ROOT / "models" / "crowd-n.pt"
@@ -70,25 +69,6 @@ def builds(weights: Path) -> list[str]:
         entry for model in (weights.parent / ".cache").iterdir() for entry in model.iterdir()
     ]
     return sorted(entry.name for entry in entries if entry.suffix != ".blob")
-
-
-def archive(path: Path, content: object) -> Path:
-    """Write a pickle as PyTorch does, without PyTorch."""
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("weights/data.pkl", pickle.dumps(content, protocol=2))
-        file.writestr("weights/byteorder", "little")
-        file.writestr("weights/version", "3\n")
-    return path
-
-
-class Planted:
-    """Runs a command when it is unpickled."""
-
-    def __init__(self, leaves: Path) -> None:
-        self.leaves = leaves
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.system, (f"touch {self.leaves}",)
 
 
 def test_what_was_exported_is_there_to_stay(built: Path) -> None:

@@ -1,6 +1,7 @@
 """PyTorch as an engine, on the processor; what only a GPU shows was not run."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from detector_service.engines.base import InputShape
 from detector_service.engines.batching import DeviceFullError
 from detector_service.engines.torch import TorchEngine
 from detector_service.errors import ModelError
+from tests.builds import planted
 from tests.servers import ROOT
 
 WEIGHTS = ROOT / "models" / "crowd-n.pt"
@@ -71,6 +73,18 @@ def test_what_was_hashed_is_what_is_loaded() -> None:
     assert TorchEngine(WEIGHTS, options).metadata["names"] == "{0: 'person', 1: 'face'}"
     with pytest.raises(ModelError, match="the file changed while it was read"):
         TorchEngine(WEIGHTS, EngineOptions("auto", 1, None, content="0" * 64))
+
+
+def test_planted_code_does_not_run(tmp_path: Path) -> None:
+    """Even where Ultralytics was imported before, and would run it."""
+    from ultralytics.models import YOLO
+
+    leaves = tmp_path / "was-here"
+    path = planted.archive(tmp_path / "planted.pt", {"model": planted.Planted(leaves)})
+    with pytest.raises(ModelError, match=r"planted\.pt: it holds more than a model"):
+        TorchEngine(path, EngineOptions("auto", 1, None))
+    assert not leaves.exists()
+    assert YOLO is not None
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,13 @@ class DeviceEngine:
         if self.on_gpu:
             torch.cuda.empty_cache()
 
+    def full(self, images: int) -> DeviceFullError:
+        """Return what is raised where so many images do not fit."""
+        return DeviceFullError(
+            f"{images} images at once do not fit into the memory of {self.device}; lower ENGINE_BATCH or "
+            "MAX_FRAME_SIZE, or raise GPU_MEMORY_FRACTION"
+        )
+
     def _run(self, uploads: Sequence[Upload]) -> list[Rows]:
         assert self._forward is not None, "the engine is closed"
         try:
@@ -119,15 +126,12 @@ class DeviceEngine:
                 read = read_end_to_end if self._end_to_end else read_anchors
                 threshold = min(upload.threshold for upload in uploads)
                 owners, rows = read(predictions.float(), threshold)
-                # The only waiting for the device, and the only copy back.
+                # The only copy back.
                 answers = torch.cat([owners[:, None].to(rows), rows], dim=1).cpu().numpy()
         except torch.OutOfMemoryError as error:
             if self.on_gpu:
                 torch.cuda.empty_cache()
-            raise DeviceFullError(
-                f"{len(uploads)} images at once do not fit into the memory of {self.device}; lower "
-                "ENGINE_BATCH or MAX_FRAME_SIZE, or raise GPU_MEMORY_FRACTION"
-            ) from error
+            raise self.full(len(uploads)) from error
         return [answers[answers[:, 0] == place, 1:] for place in range(len(uploads))]
 
     def _in_order(self, uploads: Sequence[Upload]) -> Any:
@@ -157,15 +161,18 @@ class DeviceRequest:
                 self.wait()
         length = height * width * 3
         if self._host.numel() < length:
-            self._host = torch.empty(length, dtype=torch.uint8, pin_memory=self._engine.on_gpu)
-            self._there = (
-                torch.empty_like(self._host, device=self._engine.device)
-                if self._engine.on_gpu
-                else self._host
-            )
+            self._grow(length)
         images: Prepared = self._host[:length].view(1, height, width, 3).numpy()
         self._current = (self._there[:length].view(1, height, width, 3), images)
         return images
+
+    def _grow(self, length: int) -> None:
+        host = torch.empty(length, dtype=torch.uint8, pin_memory=self._engine.on_gpu)
+        try:
+            there = host.to(self._engine.device)  # the same memory, where that is the processor's
+        except torch.OutOfMemoryError as error:
+            raise self._engine.full(1) from error
+        self._host, self._there = host, there
 
     def start(self, images: Prepared, threshold: float) -> None:
         """Send what was prepared in `buffer` on its way."""

@@ -33,9 +33,10 @@ from detector_service.errors import ModelError
 
 _log = structlog.get_logger()
 
-#: Models whose builds are kept in one place, and what OpenVINO has compiled of one model; those
-#: longest unused go first.
+#: Models whose builds are kept in one place; builds of one kind, by this maker and others, and files that
+#: OpenVINO has compiled, of one model. The oldest go first, of models those longest unused.
 _KEPT_MODELS: Final = 8
+_KEPT_BUILDS: Final = 4
 _KEPT_BLOBS: Final = 16
 #: How often whoever waits for another process's build looks again, in seconds.
 _LOOK_AGAIN: Final = 0.1
@@ -128,6 +129,7 @@ class BuildCache:
                     if _intact(folder / str(name)):
                         return folder / str(name)
                     _make(folder, name, make, needed_bytes)
+                    _drop_oldest(folder.glob(f"{name.kind}-*"), _KEPT_BUILDS)
             except OSError as error:
                 complaints.append(f"{folder}: {error.strerror or error}")
                 continue
@@ -204,7 +206,11 @@ def _sha256(file: Path) -> str:
 def _locked(file: Path, stop: threading.Event) -> Iterator[None]:
     """Hold the lock of a folder; it is let go of with the process, however that ends."""
     with file.open("w") as lock:
-        while not _taken(lock):
+        if not (taken := _taken(lock)):
+            _log.info(
+                "model.build_awaited", path=str(file.parent), message="another process builds"
+            )
+        while not (taken := taken or _taken(lock)):
             if stop.wait(_LOOK_AGAIN):
                 raise BuildStopped
         yield

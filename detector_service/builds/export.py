@@ -6,6 +6,7 @@ exported before.
 
 import threading
 import zipfile
+import zlib
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +27,8 @@ _RECIPE: Final = "1"
 #: A build of half-precision weights at full precision, the copy that is exported, and some room.
 _TIMES_THE_WEIGHTS: Final = 6
 _ROOM: Final = 64 << 20
+#: What reading a damaged or foreign archive raises: RuntimeError where it wants a password.
+_NO_ARCHIVE: Final = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError)
 
 
 def exported(
@@ -84,7 +87,7 @@ def _check_archive(weights: Path) -> None:
         with zipfile.ZipFile(weights) as archive:
             names = [name.rpartition("/")[2] for name in archive.namelist()]
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, OSError, NotImplementedError, EOFError) as error:
+    except _NO_ARCHIVE as error:
         raise ModelError(
             f"{weights}: these are no PyTorch weights, or they are truncated ({error}); copy the file again"
         ) from error

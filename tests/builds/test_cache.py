@@ -239,6 +239,17 @@ def test_builds_of_few_models_are_kept(model: Path) -> None:
     assert _names(root) == {"notes", "f" * 16, *contents[4:], contents[2]}
 
 
+def test_builds_of_few_makers_are_kept(model: Path) -> None:
+    """Those that were made last; builds of another kind are not touched."""
+    kept = BuildCache(model, CONTENT)
+    names = [BuildName("openvino", "any", f"maker-{age}") for age in range(6)]
+    other = BuildName("onnx", "any", "maker-0")
+    for age, name in enumerate([other, *names]):
+        os.utime(kept.build(name, two_files, needed_bytes=1, stop=threading.Event()), (age, age))
+    folder = model.parent / ".cache" / "0123456789abcdef"
+    assert _names(folder) == {"lock", str(other), *map(str, names[2:])}
+
+
 def test_what_openvino_has_compiled_is_bounded(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from crowd.detector.v1 import detector_pb2 as pb
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from detector_service.builds import child, export
 from detector_service.builds.cache import BuildStopped
@@ -241,6 +243,23 @@ def test_damaged_and_foreign_archives_are_refused_at_once(weights: Path) -> None
     weights.write_bytes((ROOT / "models" / "astronaut.jpg").read_bytes())
     with pytest.raises(ModelError, match="no PyTorch weights"):
         openvino(weights)
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_whatever_a_file_holds_it_is_taken_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """A small archive with any bytes changed, or any bytes at all."""
+    path = archive(tmp_path_factory.mktemp("any") / "w.pt", {"weight": 1.0})
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(data.draw(st.sampled_from([bytes(content), data.draw(st.binary())])))
+    try:
+        export._check_archive(path)
+    except ModelError as error:
+        assert str(path) in str(error)
 
 
 def test_an_exporter_that_dies_is_named(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,10 +73,9 @@ async def _serve(settings: Settings) -> int:
                 address=f"{settings.host}:{port}",
                 tls=settings.tls_cert_file is not None,
             )
-            reloading = asyncio.create_task(_reload(server, hang_up))
-            await asyncio.wait({reloading, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            loading = reloading
-        loading.cancel()  # to no effect where it is done
+            loading = asyncio.create_task(_reload(server, hang_up))
+        await stopped
+        loading.cancel()
         await asyncio.wait({loading})
         _log.info("service.draining")
         return 0

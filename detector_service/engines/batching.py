@@ -108,24 +108,26 @@ class Batcher(Generic[Image, Answer]):
 
     def _work(self, batch: list[Ticket[Image, Answer]]) -> None:
         """Answer a batch; where it does not fit, in halves."""
+        half = len(batch) // 2
         try:
             answers = self._run([ticket.image for ticket in batch])
         except DeviceFullError as error:
             if len(batch) == 1:
                 batch[0].error = error
                 return
-            half = len(batch) // 2
             self._most, self._fitted = half, 0
             _log.warning("engine.batch_split", images=len(batch), message=str(error))
-            self._work(batch[:half])
-            self._work(batch[half:])
         except Exception as error:  # noqa: BLE001 - it is raised where the images came from
             for ticket in batch:
                 ticket.error = error
+            return
         else:
             for ticket, answer in zip(batch, answers, strict=True):
                 ticket.answer = answer
             self._grow()
+            return
+        self._work(batch[:half])
+        self._work(batch[half:])
 
     def _grow(self) -> None:
         """Try larger batches again after a while, for others may have left the device."""

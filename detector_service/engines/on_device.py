@@ -5,6 +5,7 @@ are computed; everything after that is done there, for a batch at a time, and wh
 finished detections: a few hundred bytes an image. On a processor the same code runs without copies.
 """
 
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -116,23 +117,31 @@ class DeviceEngine:
         )
 
     def _run(self, uploads: Sequence[Upload]) -> list[Rows]:
-        assert self._forward is not None, "the engine is closed"
         try:
             with torch.inference_mode(), self._in_order(uploads):
-                pixels = torch.cat([upload.pixels for upload in uploads])
-                # Rows of pixels are PyTorch's channels-last; the flip makes them red-green-blue.
-                pictures = pixels.permute(0, 3, 1, 2).flip(1).to(self._type) / 255
-                predictions = self._forward(pictures.contiguous(memory_format=torch.channels_last))
-                read = read_end_to_end if self._end_to_end else read_anchors
-                threshold = min(upload.threshold for upload in uploads)
-                owners, rows = read(predictions.float(), threshold)
-                # The only copy back.
-                answers = torch.cat([owners[:, None].to(rows), rows], dim=1).cpu().numpy()
-        except torch.OutOfMemoryError as error:
+                answers = self._compute(uploads)
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            # Its traceback would hold on to what did not fit, while less is tried.
+            traceback.clear_frames(error.__traceback__)
             if self.on_gpu:
                 torch.cuda.empty_cache()
             raise self.full(len(uploads)) from error
         return [answers[answers[:, 0] == place, 1:] for place in range(len(uploads))]
+
+    def _compute(self, uploads: Sequence[Upload]) -> Rows:
+        """Return the detections of all images: which image, then its row."""
+        assert self._forward is not None, "the engine is closed"
+        pixels = torch.cat([upload.pixels for upload in uploads])
+        # Rows of pixels are PyTorch's channels-last; the flip makes them red-green-blue.
+        pictures = pixels.permute(0, 3, 1, 2).flip(1).to(self._type) / 255
+        predictions = self._forward(pictures.contiguous(memory_format=torch.channels_last))
+        read = read_end_to_end if self._end_to_end else read_anchors
+        threshold = min(upload.threshold for upload in uploads)
+        owners, rows = read(predictions.float(), threshold)
+        answers: Rows = torch.cat([owners[:, None].to(rows), rows], dim=1).cpu().numpy()
+        return answers
 
     def _in_order(self, uploads: Sequence[Upload]) -> Any:
         """Return a context in which work follows the arrival of these images."""
@@ -194,6 +203,14 @@ class DeviceRequest:
         assert self._ticket is not None, "`start` comes first"
         ticket, self._ticket = self._ticket, None
         return self._engine.batcher.wait(ticket)[None]
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Return whether the device's memory did not suffice; CUDA's libraries have no error of their own for that."""
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        words in said for words in ("out of memory", "ALLOC_FAILED")
+    )
 
 
 def _stream(device: str) -> Any:

@@ -1,5 +1,7 @@
 """Heads and NMS with tensors, a batch at a time, and a device whose memory is short."""
 
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -60,16 +62,21 @@ def test_finished_detections_are_passed_on() -> None:
 class Device:
     """A model whose one box says how bright its picture is; holds no more than so many pictures."""
 
-    def __init__(self, room: int = 100) -> None:
+    def __init__(self, room: int = 100, error: type[RuntimeError] = torch.OutOfMemoryError) -> None:
         self.room = room
+        self.error = error
+        self.activations: Callable[[], object] = lambda: None
         self.batches: list[int] = []
         self.picture: Any = None
 
     def __call__(self, pictures: Any) -> Any:
         self.batches.append(len(pictures))
         self.picture = pictures[0]
+        assert self.activations() is None, "what did not fit is still held"
+        activations = torch.zeros(len(pictures))
+        self.activations = weakref.ref(activations)
         if len(pictures) > self.room:
-            raise torch.OutOfMemoryError("injected")
+            raise self.error("CUDA out of memory, says a library")
         predictions = torch.zeros(len(pictures), 6, 1)
         predictions[:, :4] = 32
         predictions[:, 4, 0] = pictures.mean(dim=(1, 2, 3))
@@ -114,9 +121,12 @@ def test_images_of_one_size_are_run_together() -> None:
     assert device.batches == [3, 3, 3]
 
 
-def test_memory_that_does_not_suffice_for_a_batch_is_made_to_suffice() -> None:
-    """The batch is split until it fits, and every image is answered."""
-    device = Device(room=1)
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_memory_that_does_not_suffice_for_a_batch_is_made_to_suffice(
+    error: type[RuntimeError],
+) -> None:
+    """The batch is split until it fits, what did not fit is let go of first, and every image is answered."""
+    device = Device(room=1, error=error)
     shared = engine(device)
     requests = [shared.request() for _ in range(4)]
     for request in requests:

@@ -57,8 +57,8 @@ $(BIN)/python:
 	  echo "Python has no working venv module here. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 
 $(VENV)/.service: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Setting up: installing the service into $(VENV) (about 500 MB, half a minute) ..."
-	@$(PIP_INSTALL) -e '.[service]'
+	@echo "Setting up: installing the service and its command line into $(VENV) (about 600 MB, half a minute) ..."
+	@$(PIP_INSTALL) -e '.[service,cli]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.service

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -23,6 +24,7 @@ _log = structlog.get_logger()
 
 EXIT_MODEL: Final = 1
 EXIT_CONFIGURATION: Final = 2
+DEFAULT_PORT: Final = 50051  # the command line's too
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -73,6 +75,8 @@ async def _serve(settings: Settings) -> int:
                 address=f"{settings.host}:{port}",
                 tls=settings.tls_cert_file is not None,
             )
+            if sys.stderr.isatty():
+                print(_greeting(settings, port), file=sys.stderr)  # noqa: T201 - for whoever looks on
             loading = asyncio.create_task(_reload(server, hang_up))
         await stopped
         loading.cancel()
@@ -82,6 +86,21 @@ async def _serve(settings: Settings) -> int:
     finally:
         await server.drain()
         _log.info("service.stopped")
+
+
+def _greeting(settings: Settings, port: int) -> str:
+    """Return what to try next: the command that lies beside this one, and the flags that it needs."""
+    command = Path(sys.executable).with_name("detector")
+    if command.is_relative_to(Path.cwd()):
+        command = command.relative_to(Path.cwd())
+    flags = f" --server localhost:{port}" if port != DEFAULT_PORT else ""
+    flags += " --tls-ca FILE" if settings.tls_cert_file is not None else ""
+    flags += " --token-file FILE" if settings.auth_tokens_file is not None else ""
+    return (
+        f"\nServing on port {port}; Ctrl-C stops it. Try, in another terminal:\n\n"
+        f"  {command} detect PHOTO{flags}\n"
+        f"  {command} stream VIDEO --watch{flags}    # 0 is a camera\n"
+    )
 
 
 async def _reload(server: DetectorServer, hang_up: asyncio.Event) -> None:

@@ -45,10 +45,12 @@ async def run(*command: str, folder: Path, **environment: str) -> str:
 def checkout(tmp_path: Path) -> Path:
     """A folder that looks like a checkout with everything set up, in which nothing can be harmed."""
     folder = tmp_path / "checkout"
-    folder.mkdir()
-    for entry in ROOT.iterdir():
-        if entry.name not in {".git", "logs", "out"}:
-            (folder / entry.name).symlink_to(entry)
+    (folder / ".venv").mkdir(parents=True)
+    for entry in [*ROOT.iterdir(), *(ROOT / ".venv").iterdir()]:
+        if entry.name not in {".git", ".venv", ".service", ".dev", "logs", "out"}:
+            (folder / entry.relative_to(ROOT)).symlink_to(entry)
+    for stamp in (".service", ".dev"):  # newer than what they depend on: nothing is to be installed
+        (folder / ".venv" / stamp).touch()
     return folder
 
 

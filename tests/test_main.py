@@ -2,8 +2,12 @@
 
 import asyncio
 import json
+import os
+import pty
+import re
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,6 +117,29 @@ async def test_ctrl_c_ends_it_as_well() -> None:
         service.signal(signal.SIGINT)
         assert await service.ended() == 0
     assert all(line.startswith("{") for line in service.errors.splitlines())
+
+
+async def test_who_looks_on_is_told_what_to_try_next(tmp_path: Path) -> None:
+    """On a terminal, once it serves: the commands, with the flags that reach this service."""
+    main, side = pty.openpty()
+    service = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "detector_service",
+        cwd=tmp_path,
+        env=os.environ | {"HOST": "127.0.0.1", "GRPC_PORT": "0"},
+        stderr=side,
+    )
+    os.close(side)
+    shown = b""
+    async with asyncio.timeout(60):
+        while b"VIDEO" not in shown:
+            shown += await asyncio.to_thread(os.read, main, 65536)
+        service.send_signal(signal.SIGINT)
+        assert await service.wait() == 0
+    os.close(main)
+    assert re.search(rb"Serving on port (\d+); Ctrl-C stops it", shown)
+    assert re.search(rb"  \S+/detector detect PHOTO --server localhost:\d+\r\n", shown)
 
 
 async def test_a_second_signal_ends_it_at_once(photo: bytes) -> None:

@@ -25,7 +25,7 @@ from crowd_detector import (
 )
 
 from detector_service import engines
-from tests.clients.faults import faulty
+from tests.clients.faults import faulty, proxied
 from tests.engines import gated
 from tests.servers import ROOT, serving, until
 
@@ -273,3 +273,84 @@ async def test_a_closed_client_says_so(photo: bytes) -> None:
             await client.detect(photo)
         with pytest.raises(RuntimeError, match="closed"):
             client.stream([photo])
+
+
+async def test_a_service_that_wakes_up_is_waited_for(photo: bytes) -> None:
+    """A call that is not answered in time is not the end of the wait."""
+    async with serving() as running, proxied(running.address) as proxy:
+        proxy.hold()
+        async with AsyncDetectorClient(proxy.address, timeout=0.2) as client:
+            waiting = asyncio.create_task(client.wait_until_ready(20))
+            await until(lambda: proxy.connections)
+            with pytest.raises(AnswerTimeoutError):
+                await client.stats()
+            proxy.go_on()
+            await waiting
+
+
+async def test_a_call_that_is_under_way_when_the_client_is_closed(
+    monkeypatch: pytest.MonkeyPatch, photo: bytes
+) -> None:
+    """Ends with the reason; its task was not cancelled by anybody."""
+    monkeypatch.setitem(engines._REGISTRY, "openvino", gated.REGISTRATION)
+    async with serving(workers=1) as running:
+        client = AsyncDetectorClient(running.address)
+        gated.faults.close_gate()
+        calling = asyncio.create_task(client.detect(photo))
+        assert await asyncio.to_thread(gated.faults.entered.acquire, timeout=20)
+        await client.aclose()
+        with pytest.raises(RuntimeError, match="was closed"):
+            await calling
+        gated.faults.open.set()
+
+
+@pytest.mark.parametrize("token", ["schlüssel", "a\nb", "\x7f"])
+def test_a_token_that_cannot_be_sent(token: str) -> None:
+    """Is refused without being shown."""
+    with pytest.raises(ValueError, match="printable ASCII") as refused:
+        AsyncDetectorClient(token=token)
+    assert token not in str(refused.value)
+
+
+async def test_a_token_from_a_file_ends_with_a_line(tmp_path: Path, photo: bytes) -> None:
+    """Which is not part of it."""
+    (tmp_path / "tokens").write_text("letmein\n")
+    async with (
+        serving(auth_tokens_file=tmp_path / "tokens") as running,
+        AsyncDetectorClient(running.address, token="letmein\n") as client,
+    ):
+        assert isinstance(await client.detect(photo), Result)
+
+
+async def test_an_image_that_is_larger_than_a_message_may_be() -> None:
+    """Is the caller's mistake, and not the service's being busy."""
+    async with (
+        serving(max_message_bytes=2_000_000, max_frame_bytes=1_000_000) as running,
+        AsyncDetectorClient(running.address) as client,
+    ):
+        with pytest.raises(InvalidRequestError, match="MAX_MESSAGE_BYTES"):
+            await client.detect(bytes(3_000_000))
+
+
+def test_a_client_of_another_event_loop_says_so(photo: bytes) -> None:
+    """Rather than fail in the depths."""
+    client = AsyncDetectorClient("127.0.0.1:1")
+
+    async def use() -> None:
+        with pytest.raises(UnavailableError):
+            await client.health()
+
+    asyncio.run(use())
+
+    async def use_again() -> None:
+        with pytest.raises(RuntimeError, match="another event loop"):
+            await client.health()
+
+    asyncio.run(use_again())
+
+
+async def test_one_image_is_no_batch() -> None:
+    """A path would be iterated letter by letter."""
+    async with AsyncDetectorClient() as client:
+        with pytest.raises(TypeError, match="no batch"):
+            await client.detect_batch("photo.jpg")

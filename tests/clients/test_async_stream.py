@@ -2,9 +2,12 @@
 
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import grpc
@@ -26,7 +29,7 @@ from crowd_detector import (
 from detector_service import engines
 from tests.clients.faults import configured, faulty, proxied, result
 from tests.engines import gated
-from tests.servers import Running, serving, until
+from tests.servers import ROOT, Running, serving, until
 
 
 @pytest.fixture
@@ -407,7 +410,7 @@ async def test_leaving_early_leaves_nothing_behind(service: Running, photo: byte
             ]
         )
     )
-    assert not [task for task in asyncio.all_tasks() - tasks if "crowd" in task.get_name()]
+    assert not [task for task in asyncio.all_tasks() - tasks if "crowd-detector" in task.get_name()]
 
 
 async def test_a_source_that_hangs_holds_nobody_up(service: Running, photo: bytes) -> None:
@@ -431,9 +434,239 @@ async def test_arguments_that_cannot_be_are_refused(photo: bytes) -> None:
     async with AsyncDetectorClient() as client:
         for wrong in (
             {"max_in_flight": 0},
+            {"max_in_flight": 33},
             {"when_full": "sometimes"},
             {"answer_timeout": 0.0},
             {"reconnect_timeout": -1.0},
         ):
             with pytest.raises(ValueError, match=r".+"):
                 client.stream([photo], **wrong)
+
+
+async def test_as_many_in_flight_as_may_be_costs_no_frame(service: Running, photo: bytes) -> None:
+    """The service's buffer is as large as what is in flight."""
+    gated.faults.close_gate()
+    async with AsyncDetectorClient(service.address) as client:
+        stream = client.stream(frames(photo, 60), max_in_flight=32)
+        answering = asyncio.ensure_future(anext(stream))
+        await until(lambda: service.server.stats.received == 32)
+        gated.faults.open.set()
+        answers = [await answering] + [answer async for answer in stream]
+    assert [answer.frame_id for answer in answers] == [str(number) for number in range(60)]
+    assert stream.summary.dropped == {}
+
+
+@pytest.mark.parametrize("unusable", [Frame("photo.jpg"), Frame(b"", frame_id="\udcff")])  # type: ignore[arg-type]
+async def test_a_frame_that_no_message_can_be_made_of_is_the_callers_error(
+    service: Running, photo: bytes, unusable: Frame
+) -> None:
+    """At once, and not after waiting for a service that never got it."""
+    async with AsyncDetectorClient(service.address) as client:
+        stream = client.stream([photo, unusable], max_in_flight=1)
+        assert isinstance(await anext(stream), Result)
+        with pytest.raises((TypeError, ValueError)):
+            await anext(stream)
+
+
+@pytest.mark.parametrize("unusable", [7, "video.mp4", b"jpeg"])
+async def test_what_is_no_stream_of_images_is_said(service: Running, unusable: Any) -> None:
+    """A path would be iterated letter by letter."""
+    async with AsyncDetectorClient(service.address) as client:
+        with pytest.raises(TypeError, match=r"not iterable|no stream of images"):
+            await anext(client.stream(unusable))
+
+
+async def test_a_source_that_breaks_in_other_ways_than_an_exception(
+    service: Running, photo: bytes
+) -> None:
+    """Is an error all the same, and ends nobody else."""
+
+    def exits() -> Iterator[bytes]:
+        yield photo
+        raise SystemExit(3)
+
+    async def exits_on_the_loop() -> AsyncIterator[bytes]:
+        yield photo
+        raise SystemExit(3)
+
+    async def is_cancelled() -> AsyncIterator[bytes]:
+        yield photo
+        raise asyncio.CancelledError
+
+    async def closes_badly() -> AsyncIterator[bytes]:
+        try:
+            yield photo
+            await asyncio.Event().wait()
+        finally:
+            raise OSError("cannot be closed")
+
+    async with AsyncDetectorClient(service.address) as client:
+        for source in (exits, exits_on_the_loop, is_cancelled):
+            stream = client.stream(source())
+            assert isinstance(await anext(stream), Result)
+            with pytest.raises(RuntimeError, match="source of frames"):
+                await anext(stream)
+        async with client.stream(closes_badly()) as stream:
+            assert isinstance(await anext(stream), Result)
+
+
+async def test_an_iterator_with_a_length_is_an_iterator(service: Running, photo: bytes) -> None:
+    """Whether it is true or not."""
+
+    class Countdown:
+        left = 3
+
+        def __iter__(self) -> "Countdown":
+            return self
+
+        def __next__(self) -> bytes:
+            if not self.left:
+                raise StopIteration
+            self.left -= 1
+            return photo
+
+        def __len__(self) -> int:
+            return self.left
+
+    async with AsyncDetectorClient(service.address) as client:
+        assert len([answer async for answer in client.stream(Countdown())]) == 3
+
+
+@pytest.mark.parametrize("count", [2, 20])
+async def test_a_service_that_lives_and_works_on_nothing_is_left(
+    service: Running, photo: bytes, count: int
+) -> None:
+    """Whether or not as many frames as allowed are in flight; that it answers questions is not enough."""
+    gated.faults.close_gate()
+    async with AsyncDetectorClient(service.address) as client:
+        stream = client.stream(
+            frames(photo, count), max_in_flight=4, answer_timeout=1.5, reconnect_timeout=0.1
+        )
+        with pytest.raises(AnswerTimeoutError, match="nothing for"):
+            await anext(stream)
+    gated.faults.open.set()
+
+
+async def test_a_connection_that_is_lost_after_the_last_answer_is_no_error(photo: bytes) -> None:
+    """Nothing is missing."""
+
+    async def behave(requests: Any, context: Any) -> None:
+        sequence = 0
+        async for request in requests:
+            if request.HasField("config"):
+                await context.write(configured())
+            else:
+                sequence += 1
+                await context.write(result(sequence))
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+
+    async with faulty(behave) as address, AsyncDetectorClient(address) as client:
+        answers = [answer async for answer in client.stream(frames(photo, 3), reconnect_timeout=0)]
+    assert len(answers) == 3
+
+
+async def test_an_idle_stream_may_lose_its_connection_again_and_again(
+    service: Running, photo: bytes
+) -> None:
+    """A connection that has lasted counts as made again, though no frame went over it."""
+    import crowd_detector._conversation as conversation
+
+    lasting, conversation._LASTING_SECONDS = conversation._LASTING_SECONDS, 0.1  # type: ignore[misc]
+    lost = asyncio.Queue[DetectorError]()
+    more = asyncio.Event()
+
+    async def camera() -> AsyncIterator[bytes]:
+        await more.wait()
+        yield photo
+
+    try:
+        async with proxied(service.address) as proxy, AsyncDetectorClient(proxy.address) as client:
+            stream = client.stream(
+                camera(),
+                answer_timeout=0.4,
+                reconnect_timeout=1.0,
+                on_reconnect=lambda error, _: lost.put_nowait(error),
+            )
+            answering = asyncio.ensure_future(anext(stream))
+            for number in range(3):
+                await until(lambda: service.server.stats.active_streams == 1)
+                await asyncio.sleep(0.6)  # the time is what is tested: longer than lasting
+                proxy.cut()
+                await lost.get()
+                await until(lambda number=number: stream.summary.reconnections == number + 1)  # type: ignore[misc]
+            more.set()
+            assert isinstance(await answering, Result)
+    finally:
+        conversation._LASTING_SECONDS = lasting  # type: ignore[misc]
+
+
+async def test_closing_from_many_sides_is_closing(service: Running, photo: bytes) -> None:
+    """However many, and whoever gives up waiting: the source is closed, and no thread stays."""
+
+    def own() -> list[str]:
+        return [each.name for each in threading.enumerate() if "crowd-detector" in each.name]
+
+    async with AsyncDetectorClient(service.address) as client:
+        for steps in range(12):
+            closed = threading.Event()
+
+            def camera(closed: threading.Event = closed) -> Iterator[bytes]:
+                try:
+                    while True:
+                        yield photo
+                finally:
+                    closed.set()
+
+            stream = client.stream(camera(), answer_timeout=0.2)
+            await anext(stream)
+            first = asyncio.create_task(stream.aclose())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            first.cancel()
+            await asyncio.gather(stream.aclose(), stream.aclose())
+            assert closed.is_set()
+    await until(lambda: not own())
+
+
+async def test_a_frame_rate_changes_at_once(service: Running, photo: bytes) -> None:
+    """Not after the interval that was."""
+    async with AsyncDetectorClient(service.address) as client:
+        stream = client.stream(frames(photo, 3), max_frame_rate=0.01)
+        await anext(stream)
+        stream.configure(max_frame_rate=100)
+        async with asyncio.timeout(20):
+            assert len([answer async for answer in stream]) == 2
+
+
+async def test_a_refusal_for_now_is_waited_out(photo: bytes) -> None:
+    """A service that says when to come again is there."""
+    async with serving(load=False) as running, AsyncDetectorClient(running.address) as client:
+        refused = asyncio.Event()
+        stream = client.stream([photo], on_reconnect=lambda error, delay: refused.set())
+        answering = asyncio.ensure_future(anext(stream))
+        await refused.wait()
+        await running.server.load()
+        assert isinstance(await answering, Result)
+
+
+async def test_a_drain_is_survived(photo: bytes) -> None:
+    """A service that goes down in good order answers what it took; its successor the rest."""
+    async with AsyncExitStack() as services:
+        first = await services.enter_async_context(serving(workers=1))
+        async with AsyncDetectorClient(first.address) as client:
+            stream = client.stream(frames(photo, 60))
+            answers = [await anext(stream)]
+            await first.server.drain()
+            port = int(first.address.rpartition(":")[2])
+            await services.enter_async_context(serving(grpc_port=port))
+            answers += [answer async for answer in stream]
+    assert [answer.frame_id for answer in answers] == [str(number) for number in range(60)]
+
+
+def test_the_library_is_silent_unless_it_is_asked() -> None:
+    """What it logs goes where its user sends it, and not to the terminal of its own accord."""
+    code = "import crowd_detector, logging; logging.getLogger('crowd_detector').warning('lost')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert (done.stdout, done.stderr) == ("", "")

@@ -1,16 +1,22 @@
 """The client for callers without an event loop, against a service in a process of its own."""
 
 import asyncio
+import inspect
+import os
 import threading
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from crowd_detector import (
+    AsyncDetectorClient,
+    AsyncStream,
     DetectorClient,
     DetectorError,
     Frame,
     FrameError,
     Result,
+    Stream,
     UnavailableError,
 )
 
@@ -43,6 +49,27 @@ async def test_it_does_what_the_other_does(address: str, photo: bytes) -> None:
             assert stream.summary.results == 5
 
     await asyncio.to_thread(use)
+
+
+@pytest.mark.parametrize(
+    ("sync", "other"), [(DetectorClient, AsyncDetectorClient), (Stream, AsyncStream)]
+)
+def test_the_two_surfaces_are_one(sync: type, other: type) -> None:
+    """The same names, the same arguments, the same defaults."""
+
+    def surface(kind: type) -> dict[str, list[tuple[str, object, object]]]:
+        members = inspect.getmembers(kind, inspect.isfunction)
+        return {
+            name.replace("aclose", "close"): [
+                (each.name, each.kind, each.default)
+                for each in inspect.signature(function).parameters.values()
+            ]
+            for name, function in members
+            if not name.startswith("_")
+            or (name == "__init__" and kind in {DetectorClient, AsyncDetectorClient})
+        }
+
+    assert surface(sync) == surface(other)
 
 
 async def test_no_thread_is_left(address: str, photo: bytes) -> None:
@@ -158,3 +185,46 @@ async def test_a_service_that_is_killed_and_started_again(photo: bytes) -> None:
             assert await using == [str(number) for number in range(frames)]
             second.process.terminate()
             assert await second.ended() == 0
+
+
+async def test_closing_does_not_wait_for_a_file_that_gives_nothing(tmp_path: Path) -> None:
+    """And whoever waited for it is told that the client was closed."""
+    os.mkfifo(tmp_path / "pipe")
+    client = DetectorClient("127.0.0.1:1")
+    reading = asyncio.create_task(asyncio.to_thread(client.detect, tmp_path / "pipe"))
+    writer = await asyncio.to_thread(os.open, tmp_path / "pipe", os.O_WRONLY)  # once it is read
+    await asyncio.to_thread(client.close)
+    with pytest.raises(RuntimeError, match="was closed"):
+        await reading
+    os.close(writer)
+
+
+async def test_a_stream_outlives_its_client_as_something_closed(address: str, photo: bytes) -> None:
+    """It ends, it closes, and neither is an error."""
+
+    def use() -> None:
+        client = DetectorClient(address)
+        with client.stream([photo] * 100) as stream:
+            next(stream)
+            client.close()
+            stream.configure(max_frame_rate=1)
+            assert list(stream) == []
+
+    await asyncio.to_thread(use)
+
+
+async def test_many_threads_may_close_at_once(address: str) -> None:
+    """All of them return."""
+    for _ in range(20):
+        client = DetectorClient(address)
+        await asyncio.gather(
+            asyncio.to_thread(_health_or_closed, client),
+            *(asyncio.to_thread(client.close) for _ in range(4)),
+        )
+
+
+def _health_or_closed(client: DetectorClient) -> None:
+    try:
+        assert client.health()
+    except RuntimeError as closed:
+        assert "closed" in str(closed)

@@ -29,8 +29,10 @@ def test_it_finds_and_draws_a_person_and_a_face(tmp_path: Path) -> None:
     """Exit code 0, the findings in words, and the photograph with boxes in it."""
     done = demo(tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "face  0." in done.stdout
-    assert "body  0." in done.stdout
+    assert "face 0." in done.stdout
+    assert "body 0." in done.stdout
+    assert done.stdout.endswith("with a photograph of yours.\n")
+    assert done.stderr == ""
     drawn = cv2.imread(str(tmp_path / "demo.jpg"))
     photo = cv2.imread(str(ROOT / "models" / "astronaut.jpg"))
     assert drawn is not None
@@ -45,7 +47,7 @@ def test_a_photograph_of_nobody_is_1(tmp_path: Path) -> None:
     cv2.imwrite(str(blank), np.zeros((64, 64, 3), np.uint8))
     done = demo(tmp_path, str(blank))
     assert done.returncode == 1
-    assert "faces 0   bodies 0   crowd level empty" in done.stdout
+    assert "0 people: 0 faces, 0 bodies; crowd level empty" in done.stdout
 
 
 def test_what_is_no_photograph_is_said(tmp_path: Path) -> None:
@@ -63,3 +65,10 @@ def test_a_service_that_does_not_start_is_said(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "FACE_MODEL_PATH=/nowhere/model.onnx" in done.stderr
     assert "the service ended with exit code 1" in done.stderr
+
+
+def test_a_photograph_that_is_not_there_is_said(tmp_path: Path) -> None:
+    """By its name."""
+    done = demo(tmp_path, "nowhere.jpg")
+    assert done.returncode == 1
+    assert done.stderr == "demo: [Errno 2] No such file or directory: 'nowhere.jpg'\n"

@@ -8,8 +8,11 @@ Example:
     3
 """
 
+import logging
+
 from crowd_detector._connection import Tls
 from crowd_detector._flow import WhenFull
+from crowd_detector._sources import Frames
 from crowd_detector.async_client import AsyncDetectorClient
 from crowd_detector.async_stream import AsyncStream
 from crowd_detector.client import DetectorClient
@@ -59,6 +62,7 @@ __all__ = [
     "DropReason",
     "Frame",
     "FrameError",
+    "Frames",
     "ImageSource",
     "InvalidRequestError",
     "Model",
@@ -77,3 +81,6 @@ __all__ = [
     "UnavailableError",
     "WhenFull",
 ]
+
+# Silent unless the program that uses the library sets up logging: libraries do not write to a terminal.
+logging.getLogger("crowd_detector").addHandler(logging.NullHandler())

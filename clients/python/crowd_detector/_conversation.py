@@ -23,9 +23,12 @@ from crowd_detector.results import Result
 
 _log: Final = logging.getLogger("crowd_detector")
 
-#: How long nothing may come while no more frames may be sent, until the service is asked what became of
-#: them: it tells of dropped frames in its next answer, and to a configuration it answers at once.
+#: How long nothing may come while frames are outstanding, until the service is asked what became of them:
+#: it tells of dropped frames in its next answer, and to a configuration it answers at once.
 _ASK_SECONDS: Final = 1.0
+
+#: How long a connection must have lasted for the next loss to be a new one.
+_LASTING_SECONDS: Final = 5.0
 
 _Call = Any  # grpc.aio.StreamStreamCall
 
@@ -82,11 +85,11 @@ class Conversation:
         self._ever_configured = False
         self._lost_since: float | None = None
         # Of the call under way:
-        self._configured = False
+        self._configured_at: float | None = None
         self._config_untold = False
         self._summed_up = False
-        self._overdue = False
-        self._heard = 0.0
+        self._broken: Exception | None = None
+        self._progress = 0.0  # when it was last heard what became of a frame
         self._frame_interval = 0.0
 
     def wake(self) -> None:
@@ -112,9 +115,9 @@ class Conversation:
             except AnswerTimeoutError as failed:
                 error = failed
             else:
-                if self._flow.finished:
-                    return
                 error = UnavailableError("the service ended the stream before all frames were sent")
+            if self._flow.finished:
+                return
             if not self._may_pass(error):
                 raise error
             self._flow.lost()
@@ -123,7 +126,8 @@ class Conversation:
     def _may_pass(self, error: DetectorError) -> bool:
         """Return whether another try may go better.
 
-        A service that was never reached is more likely a wrong address than one that is away.
+        A service that was never reached is more likely a wrong address than one that is away; one that
+        refuses, and says when to come again, is there.
         """
         if error.retry_after is not None:
             return True
@@ -141,42 +145,46 @@ class Conversation:
         limit = self._patience.reconnection
         if limit is not None and now + delay - self._lost_since > limit:
             raise error
-        _log.warning("stream lost, trying again in %.1f s: %s", delay, error)
+        _log.warning("stream ended, trying again in %.1f s: %s", delay, error)
         if self._on_reconnect is not None:
             self._on_reconnect(error, delay)
         await asyncio.sleep(delay)
 
     async def _call_once(self) -> None:
-        self._configured = self._config_untold = self._summed_up = self._overdue = False
-        self._heard = self._loop.time()
+        self._configured_at = self._broken = None
+        self._config_untold = self._summed_up = False
+        self._progress = self._loop.time()
         self._flow.begin_call()
         call = self._open_call()
-        beside = [asyncio.create_task(self._send(call)), asyncio.create_task(self._watch(call))]
+        beside = [
+            asyncio.create_task(self._send(call), name="crowd-detector-send"),
+            asyncio.create_task(self._watch(call), name="crowd-detector-watch"),
+        ]
         try:
             while (response := await call.read()) is not grpc.aio.EOF:
-                self._heard = self._loop.time()
                 self._take(response)
         except asyncio.CancelledError:
-            if not self._overdue:
+            task = asyncio.current_task()
+            if self._broken is None or (task is not None and task.cancelling()):
                 raise
-            raise AnswerTimeoutError(
-                f"the service has answered nothing for {self._patience.answer:g} s"
-            ) from None
+            raise self._broken from None  # cancelled was the call, and not this task
         finally:
-            for task in beside:
-                task.cancel()
+            for each in beside:
+                each.cancel()
             call.cancel()
-            await asyncio.wait(beside)
-            for task in beside:
-                _ = (
-                    task.cancelled() or task.exception()
-                )  # that of a broken call; the reader has it too
+            await asyncio.gather(*beside, return_exceptions=True)
+
+    def _break(self, call: _Call, error: Exception) -> None:
+        """End the call under way, for a reason of our own."""
+        self._broken = self._broken or error
+        call.cancel()
 
     def _take(self, response: pb.StreamDetectionsResponse) -> None:
         answer = self._flow.answer(response)
+        if answer is not None or response.drops:
+            self._progress = self._loop.time()
         if answer is not None:
-            self._lost_since = None
-            self._backoff.reset()
+            self._recovered()
             self._deliver(answer)
         elif response.HasField("configured"):
             self._begin(response.configured)
@@ -186,35 +194,49 @@ class Conversation:
 
     def _begin(self, applied: pb.StreamConfig) -> None:
         self._frame_interval = 1 / applied.max_frame_rate if applied.max_frame_rate else 0.0
-        if self._configured:
+        if self._configured_at is not None:
             return
-        self._configured = True
+        self._configured_at = self._progress = self._loop.time()
         if self._ever_configured:
             self._flow.reconnections += 1
         self._ever_configured = True
 
+    def _recovered(self) -> None:
+        """Say that the next loss is a new one."""
+        self._lost_since = None
+        self._backoff.reset()
+
     async def _send(self, call: _Call) -> None:
+        try:
+            await self._send_all(call)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # the call has ended; whoever reads from it learns why
+        except Exception as error:  # noqa: BLE001 - such as a frame that no message can be made of
+            self._break(call, error)
+
+    async def _send_all(self, call: _Call) -> None:
         """Send what there is to send: the configuration, then frames as fast as they may be sent.
 
         After the summary nothing more: the service would not take it, and gRPC would report that in place
         of the reason for the end.
         """
         await call.write(pb.StreamDetectionsRequest(config=self._config))
-        due = 0.0
+        sent_at = float("-inf")
         while not self._summed_up:
             self._wake.clear()
-            wait = due - self._loop.time() if self._frame_interval else 0.0
+            wait = sent_at + self._frame_interval - self._loop.time()
+            configured = self._configured_at is not None
             if self._config_untold:
                 self._config_untold = False
                 await call.write(pb.StreamDetectionsRequest(config=self._config))
-            elif self._configured and wait <= 0 and (frame := self._flow.take()) is not None:
+            elif configured and wait <= 0 and (frame := self._flow.take()) is not None:
+                sent_at = self._loop.time()
                 if self._flow.outstanding == 1:
-                    self._heard = self._loop.time()
-                due = self._loop.time() + self._frame_interval
+                    self._progress = sent_at
                 self.has_room.set()
                 await call.write(pb.StreamDetectionsRequest(frame=frame_message(frame)))
                 del frame  # or it would be kept here while the next is waited for
-            elif self._configured and self._flow.all_sent:
+            elif configured and self._flow.all_sent:
                 await call.done_writing()
                 return
             else:
@@ -233,14 +255,26 @@ class Conversation:
 
     async def _watch(self, call: _Call) -> None:
         """Give up a call that answers nothing, and ask after frames of which nothing was said."""
-        step = min(_ASK_SECONDS, self._patience.answer / 4)
+        began, patience = self._loop.time(), self._patience.answer
+        if self._lost_since is not None and self._patience.reconnection is not None:
+            left = self._lost_since + self._patience.reconnection - began
+            patience_to_connect = min(patience, max(left, 0.0))
+        else:
+            patience_to_connect = patience
         while True:
-            await asyncio.sleep(step)
-            silence = self._loop.time() - self._heard
-            waiting = self._flow.outstanding > 0 or not self._configured
-            if waiting and silence > self._patience.answer:
-                self._overdue = True
-                call.cancel()
-                return
-            if self._flow.outstanding and self._flow.full and silence >= _ASK_SECONDS:
+            await asyncio.sleep(min(_ASK_SECONDS, patience / 4))
+            now = self._loop.time()
+            if self._configured_at is None:
+                if now - began > patience_to_connect:
+                    self._break(call, _silent(patience_to_connect))
+                continue
+            if now - self._configured_at > _LASTING_SECONDS:
+                self._recovered()
+            if self._flow.outstanding and now - self._progress > patience:
+                self._break(call, _silent(patience))
+            elif self._flow.outstanding and now - self._progress >= _ASK_SECONDS:
                 self.tell_config()
+
+
+def _silent(seconds: float) -> AnswerTimeoutError:
+    return AnswerTimeoutError(f"the service has answered nothing for {seconds:.3g} s")

@@ -62,7 +62,7 @@ class Flow:
     @property
     def outstanding(self) -> int:
         """Frames that the service has yet to answer."""
-        return len(self._unanswered) - self._told
+        return max(len(self._unanswered) - self._told, 0)
 
     @property
     def full(self) -> bool:
@@ -140,7 +140,7 @@ class Flow:
         """
         remaining = [frame for _, frame in self._unanswered]
         # Which were dropped is not known. Those that wait were sent too soon: the last.
-        del remaining[len(remaining) - self._told :]
+        del remaining[max(len(remaining) - self._told, 0) :]
         self._unanswered.clear()
         self._told = 0
         if self._newest:

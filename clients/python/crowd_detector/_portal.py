@@ -1,8 +1,10 @@
 """An event loop in a thread, for callers who have none."""
 
 import asyncio
+import concurrent.futures
+import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 _T = TypeVar("_T")
@@ -15,60 +17,78 @@ class Portal:
         self._lock: Final = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._closed = False
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a loop runs that was not closed."""
-        return self._loop is not None and not self._closed
+        self._process = 0
+        self.is_closed = False
 
     def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         """Return what a coroutine returns; where the caller is interrupted, the coroutine is cancelled.
 
         Raises:
-            RuntimeError: the portal is closed, or this is its own thread.
+            RuntimeError: the portal is closed, this is its own thread, or another process.
         """
         try:
-            future = asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
+            with self._lock:
+                future = asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
         except RuntimeError:
             coroutine.close()
             raise
         try:
             return future.result()
+        except concurrent.futures.CancelledError:
+            raise RuntimeError("the client was closed") from None
         except BaseException:
             future.cancel()
             raise
 
-    def close(self) -> None:
-        """End the loop and its thread, once what runs there has been cancelled; may be called twice."""
+    def close(self, last: Callable[[], Awaitable[None]]) -> None:
+        """End the loop and its thread, once `last` is done; may be called twice.
+
+        What runs there still is cancelled.
+        """
         with self._lock:
-            self._closed = True
-            thread, loop = self._thread, self._loop
-        if thread is None or loop is None:
-            return
-        if loop.is_running():
-            loop.call_soon_threadsafe(loop.stop)
-        thread.join()
+            first, self.is_closed = not self.is_closed, True
+            loop, thread = self._loop, self._thread
+            if first and loop is not None:
+                asyncio.run_coroutine_threadsafe(_stop_after(last), loop)
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._closed:
-                raise RuntimeError("the client is closed")
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=self._run, args=(self._loop,), name="crowd-detector", daemon=True
-                )
-                self._thread.start()
-            elif self._thread is threading.current_thread():
-                raise RuntimeError(
-                    "this would wait for itself: it was called from within a callback"
-                )
-            return self._loop
+        if self.is_closed:
+            raise RuntimeError("the client is closed")
+        if self._loop is None:
+            self._loop, self._process = asyncio.new_event_loop(), os.getpid()
+            self._thread = threading.Thread(
+                target=_run, args=(self._loop,), name="crowd-detector", daemon=True
+            )
+            self._thread.start()
+        elif self._thread is threading.current_thread():
+            raise RuntimeError("this would wait for itself: it was called from within a callback")
+        elif self._process != os.getpid():
+            raise RuntimeError("the client was made before a fork; make one in each process")
+        return self._loop
 
-    @staticmethod
-    def _run(loop: asyncio.AbstractEventLoop) -> None:
-        # As asyncio.run does, but for waiting on the default executor's threads, one of which may be
-        # reading a slow file.
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.get_loop().run_forever()
+
+async def _stop_after(last: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await last()
+    finally:
+        asyncio.get_running_loop().stop()
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop until it is stopped, and then end it.
+
+    As `asyncio.run` does, but for waiting until the default executor's threads are done, one of which may
+    be reading a file that gives nothing.
+    """
+    try:
+        loop.run_forever()
+    finally:
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()

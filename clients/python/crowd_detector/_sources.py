@@ -1,9 +1,17 @@
 """Where a stream's frames come from: an iterable of either kind, as an asynchronous iterator."""
 
 import asyncio
+import os
 import queue
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Generator,
+    Iterable,
+    Iterator,
+)
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
@@ -16,7 +24,13 @@ _LEAVE_SECONDS: Final = 1.0
 
 
 def open_source(frames: Frames) -> "ThreadedSource | AsyncSource":
-    """Return a source that gives Frames, whatever the iterable gives."""
+    """Return a source that gives Frames, whatever the iterable gives.
+
+    Raises:
+        TypeError: a path or the bytes of one image, which could be iterated too, but for letters and numbers.
+    """
+    if isinstance(frames, str | bytes | os.PathLike):
+        raise TypeError("one image is no stream of images; give a list of images, or call detect")
     if isinstance(frames, AsyncIterable):
         return AsyncSource(frames)
     return ThreadedSource(frames)
@@ -32,15 +46,18 @@ class AsyncSource:
         return self
 
     async def __anext__(self) -> Frame:
-        image = await anext(self._images)
-        if isinstance(image, Frame | bytes):
-            return to_frame(image)
-        return await asyncio.to_thread(to_frame, image)
+        try:
+            image = await anext(self._images)
+        except SystemExit as error:  # it would end the event loop, and with it everybody else
+            raise _ended_with(error) from error
+        if isinstance(image, str | os.PathLike):
+            return await asyncio.to_thread(to_frame, image)
+        return to_frame(image)
 
     async def aclose(self) -> None:
-        """Close the iterator, if it is one that can be closed."""
-        if close := getattr(self._images, "aclose", None):
-            await close()
+        """Close the iterator if it is a generator."""
+        if isinstance(self._images, AsyncGenerator):
+            await self._images.aclose()
 
 
 class ThreadedSource:
@@ -74,22 +91,31 @@ class ThreadedSource:
         images: Iterator[ImageSource] | None = None
         while (future := self._asked.get()) is not None:
             try:
-                images = images or iter(frames)
+                if images is None:
+                    images = iter(frames)
                 answer: Frame | Exception = to_frame(next(images))
             except StopIteration:
                 answer = StopAsyncIteration()
             except Exception as error:  # noqa: BLE001 - whatever the caller's iterable raises is the caller's
                 answer = error
+            except BaseException as error:  # noqa: BLE001 - nobody else would hear of it
+                answer = _ended_with(error)
             self._tell(future, answer)
             del future, answer  # or a frame would be kept here while the next is waited for
-        if close := getattr(images, "close", None):
+        if isinstance(images, Generator):
             with suppress(Exception):
-                close()
+                images.close()
         self._tell(self._left, None)
 
     def _tell(self, future: "asyncio.Future[Any]", answer: object) -> None:
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(_settle, future, answer)
+
+
+def _ended_with(error: BaseException) -> RuntimeError:
+    ended = RuntimeError(f"the source of frames ended with {type(error).__name__}")
+    ended.__cause__ = error
+    return ended
 
 
 def _settle(future: "asyncio.Future[Any]", answer: object) -> None:

@@ -74,6 +74,10 @@ def to_error(error: grpc.aio.AioRpcError, address: str, *, of_frame: bool = Fals
     code, text = error.code(), error.details() or error.code().name
     if of_frame and reason in _FRAME_REASONS:
         return FrameError(text, reason=reason)
+    if code == grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
+        return InvalidRequestError(
+            f"an image is larger than {address} takes in a message (its MAX_MESSAGE_BYTES): {text}"
+        )
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         text = f"no answer from {address} in time; is it overloaded, or is what listens there another service?"
     elif code == grpc.StatusCode.UNAVAILABLE and not reason:

@@ -1,6 +1,7 @@
 """The client for asyncio."""
 
 import asyncio
+import os
 import weakref
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -38,8 +39,8 @@ from crowd_detector.results import (
 
 __all__ = ["AsyncDetectorClient"]
 
-#: The most that the contract lets a stream's buffer hold.
-_MOST_BUFFER_FRAMES: Final = 32
+#: The most that the contract lets a stream's buffer hold: of more in flight the service would drop some.
+_MOST_IN_FLIGHT: Final = 32
 
 
 class AsyncDetectorClient:
@@ -74,14 +75,15 @@ class AsyncDetectorClient:
             timeout: seconds that each call may take, unless it says otherwise; streams have their own.
 
         Raises:
-            ValueError: the address, or a file that `tls` names, is not what it should be.
+            ValueError: the address, the token or a file that `tls` names is not what it should be.
             OSError: such a file cannot be read.
         """
         self._address: Final = address
-        self._metadata: Final = (("authorization", f"Bearer {token}"),) if token else ()
+        self._metadata: Final = _authorization(token)
         self._timeout: Final = timeout
         self._target: Final = Target(address, tls)
         self._channel_: grpc.aio.Channel | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._streams: Final[weakref.WeakSet[AsyncStream]] = weakref.WeakSet()
 
@@ -110,8 +112,7 @@ class AsyncDetectorClient:
             True
         """
         self._closed = True
-        for stream in list(self._streams):
-            await stream.aclose()
+        await asyncio.gather(*(stream.aclose() for stream in list(self._streams)))
         if self._channel_ is not None:
             await self._channel_.close()
 
@@ -138,7 +139,7 @@ class AsyncDetectorClient:
                         if await self.health():
                             return
                         missing = "it is up, and has not loaded its models"
-                    except UnavailableError as error:
+                    except (UnavailableError, AnswerTimeoutError) as error:
                         missing = str(error)
                     await asyncio.sleep(backoff.next())
         except TimeoutError:
@@ -195,9 +196,13 @@ class AsyncDetectorClient:
             own = settings_message(settings)
             own.MergeFrom(message.settings)
             message.settings.CopyFrom(own)
-        response = await self._ask(
-            self._service().Detect, pb.DetectRequest(frame=message), timeout, of_frame=True
-        )
+        try:
+            response = await self._ask(
+                self._service().Detect, pb.DetectRequest(frame=message), timeout, of_frame=True
+            )
+        except FrameError as error:
+            error.frame_id, error.camera = message.frame_id, message.camera
+            raise
         return to_result(response.result)
 
     async def detect_batch(
@@ -229,6 +234,10 @@ class AsyncDetectorClient:
             >>> found.crowd.level.value, refused.reason
             ('medium', 'UNSUPPORTED_IMAGE')
         """
+        if isinstance(images, str | bytes | os.PathLike):
+            raise TypeError(
+                "one image is no batch of images; give a list of images, or call detect"
+            )
         frames = await asyncio.to_thread(lambda: [to_frame(image) for image in images])
         request = pb.BatchDetectRequest(
             frames=[frame_message(frame) for frame in frames], settings=settings_message(settings)
@@ -256,9 +265,9 @@ class AsyncDetectorClient:
     ) -> AsyncStream:
         """Send a camera's frames as they come, and get their answers in the same order.
 
-        A connection that is lost is made again, with back-off and jitter, and told the settings again. A
-        service that cannot be reached at the very first is an error at once: if it may still be starting,
-        call `wait_until_ready` before.
+        A connection that is lost is made again, with back-off and jitter, and told the settings again; so is
+        one that the service refuses for now. A service that cannot be reached at the very first is an
+        error at once: if it may still be starting, call `wait_until_ready` before.
 
         Args:
             frames: images in any form that `detect` takes, from an asynchronous iterable, or from an ordinary
@@ -268,13 +277,13 @@ class AsyncDetectorClient:
             settings: what shall differ from the service's own; a `Frame`'s own come first.
             max_frame_rate: frames a second that are sent at most; 0: only the service's own limit. Frames
                 that the network brings too close together are dropped by the service, and counted.
-            max_in_flight: frames that may be on their way, or answered and not yet taken. Besides these, one
-                waits and one is in the hand of the source: no more are held.
+            max_in_flight: frames that may be on their way, or answered and not yet taken, 1 to 32. Besides
+                these, one waits and one is in the hand of the source: no more are held.
             when_full: what happens when as many are in flight. ``"wait"``: the source waits, every frame is
                 answered (unless it broke a frame rate), and after a lost connection those in flight are
                 sent again. ``"newest"``: the newest frame takes the place of the one that waits, and
                 those in flight at a loss are dropped.
-            answer_timeout: seconds without any answer, while frames are on their way, after which the
+            answer_timeout: seconds without news of any frame, while frames are on their way, after which the
                 connection counts as lost.
             reconnect_timeout: seconds after which a lost connection is given up; None: never.
             on_reconnect: told of each lost connection: why, and after how many seconds it is tried again.
@@ -297,8 +306,8 @@ class AsyncDetectorClient:
         """
         self._check_open()
         when_full = WhenFull(when_full)
-        if max_in_flight < 1:
-            raise ValueError(f"max_in_flight must be at least 1, not {max_in_flight}")
+        if not 1 <= max_in_flight <= _MOST_IN_FLIGHT:
+            raise ValueError(f"max_in_flight must be 1 to {_MOST_IN_FLIGHT}, not {max_in_flight}")
         if not answer_timeout > 0 or (reconnect_timeout is not None and not reconnect_timeout >= 0):
             raise ValueError(
                 "answer_timeout must be more than 0 seconds, and reconnect_timeout no less"
@@ -309,9 +318,7 @@ class AsyncDetectorClient:
             settings=settings_message(settings),
             max_frame_rate=max_frame_rate,
             # Where every frame counts, the service shall drop none of those in flight.
-            buffer_frames=min(max_in_flight, _MOST_BUFFER_FRAMES)
-            if when_full is WhenFull.WAIT
-            else 0,
+            buffer_frames=max_in_flight if when_full is WhenFull.WAIT else 0,
         )
 
         def converse(deliver: Callable[[Result | FrameError], None]) -> Conversation:
@@ -355,8 +362,11 @@ class AsyncDetectorClient:
 
     def _channel(self) -> grpc.aio.Channel:
         self._check_open()
+        loop = asyncio.get_running_loop()
         if self._channel_ is None:  # not sooner: it belongs to the event loop that runs now
-            self._channel_ = self._target.open()
+            self._channel_, self._loop = self._target.open(), loop
+        if loop is not self._loop:
+            raise RuntimeError("the client belongs to another event loop; make one for each loop")
         return self._channel_
 
     def _check_open(self) -> None:
@@ -374,3 +384,17 @@ class AsyncDetectorClient:
             return await method(request, timeout=seconds, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             raise to_error(error, self._address, of_frame=of_frame) from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._closed or (task is not None and task.cancelling()):
+                raise
+            raise RuntimeError("the client was closed") from None
+
+
+def _authorization(token: str) -> tuple[tuple[str, str], ...]:
+    token = token.strip()  # as files end with a line's end
+    if not token:
+        return ()
+    if not token.isascii() or not token.isprintable():
+        raise ValueError("the token is not printable ASCII, so it cannot be sent")
+    return (("authorization", f"Bearer {token}"),)

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
@@ -51,6 +52,7 @@ class AsyncStream:
         self._arrived: Final = asyncio.Event()
         self._over = False
         self._failure: Exception | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     @property
     def summary(self) -> StreamSummary:
@@ -105,12 +107,9 @@ class AsyncStream:
             >>> asyncio.run(main())
             1
         """
-        self._over = True
-        self._answers.clear()
-        self._arrived.set()
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait({self._running})
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(), name="crowd-detector-close")
+        await asyncio.shield(self._closing)  # who gives up waiting for it does not stop it half-way
 
     async def __aenter__(self) -> Self:
         return self
@@ -141,22 +140,43 @@ class AsyncStream:
             self._conversation.wake()
         return answer
 
+    async def _close(self) -> None:
+        self._over = True
+        self._arrived.set()
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait({self._running})
+        self._answers.clear()
+        self._failure = None
+
     async def _run(self) -> None:
-        """Read the source on one side, talk to the service on the other."""
-        conversation = self._conversation = self._converse(self._deliver)
-        source = open_source(self._frames)
-        feeding = asyncio.create_task(self._feed(source, conversation))
+        """Have frames read and answered; what goes wrong is raised where the answers are taken."""
         try:
-            await conversation.run()
-            await feeding  # what the source raised, if it did
-        except Exception as error:  # noqa: BLE001 - raised where the answers are taken
+            await self._feed_and_converse()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            self._failure = RuntimeError("the source of frames was cancelled")
+        except Exception as error:  # noqa: BLE001 - see above
             self._failure = error
         finally:
             self._over = True
-            feeding.cancel()
-            await asyncio.wait({feeding})
-            await source.aclose()
             self._arrived.set()
+
+    async def _feed_and_converse(self) -> None:
+        """Read the source on one side, talk to the service on the other."""
+        conversation = self._conversation = self._converse(self._deliver)
+        source = open_source(self._frames)
+        feeding = asyncio.create_task(self._feed(source, conversation), name="crowd-detector-feed")
+        try:
+            await conversation.run()
+            await feeding  # what the source raised, if it did
+        finally:
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
+            with suppress(Exception):  # the source is done with, whatever it says to that
+                await source.aclose()
 
     async def _feed(self, source: AsyncSource | ThreadedSource, conversation: Conversation) -> None:
         try:

@@ -74,9 +74,7 @@ class DetectorClient:
             True
             >>> client.close()
         """
-        if self._portal.is_open:
-            self._portal.run(self._client.aclose())
-        self._portal.close()
+        self._portal.close(self._client.aclose)
 
     def wait_until_ready(self, timeout: float = 60.0) -> None:
         """Wait until the service can be reached and has loaded its models.
@@ -176,24 +174,25 @@ class DetectorClient:
     ) -> Stream:
         """Send a camera's frames as they come, and get their answers in the same order.
 
-        A connection that is lost is made again, with back-off and jitter, and told the settings again. A
-        service that cannot be reached at the very first is an error at once: if it may still be starting,
-        call `wait_until_ready` before.
+        A connection that is lost is made again, with back-off and jitter, and told the settings again; so is
+        one that the service refuses for now. A service that cannot be reached at the very first is an
+        error at once: if it may still be starting, call `wait_until_ready` before.
 
         Args:
             frames: images in any form that `detect` takes, from an iterable, which may block and is read in
-                a thread of its own. What it raises is raised here, after the answers to the frames before.
+                a thread of its own, or from an asynchronous one, which is read in the client's. What it
+                raises is raised here, after the answers to the frames before.
             camera: the name of frames that carry none.
             settings: what shall differ from the service's own; a `Frame`'s own come first.
             max_frame_rate: frames a second that are sent at most; 0: only the service's own limit. Frames
                 that the network brings too close together are dropped by the service, and counted.
-            max_in_flight: frames that may be on their way, or answered and not yet taken. Besides these, one
-                waits and one is in the hand of the source: no more are held.
+            max_in_flight: frames that may be on their way, or answered and not yet taken, 1 to 32. Besides
+                these, one waits and one is in the hand of the source: no more are held.
             when_full: what happens when as many are in flight. ``"wait"``: the source waits, every frame is
                 answered (unless it broke a frame rate), and after a lost connection those in flight are
                 sent again. ``"newest"``: the newest frame takes the place of the one that waits, and
                 those in flight at a loss are dropped.
-            answer_timeout: seconds without any answer, while frames are on their way, after which the
+            answer_timeout: seconds without news of any frame, while frames are on their way, after which the
                 connection counts as lost.
             reconnect_timeout: seconds after which a lost connection is given up; None: never.
             on_reconnect: told of each lost connection: why, and after how many seconds it is tried again.

@@ -255,11 +255,11 @@ class Result:
     processing_time: float
     completed_time: datetime
     capture_time: datetime | None = None
-    dropped: Mapping[DropReason, int] = field(default_factory=dict)
+    dropped: Mapping[DropReason, int] = field(default_factory=dict, hash=False)
     frame: Frame | None = field(default=None, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all but the frame itself, in types that ``json.dumps`` takes.
+        """Return all but the frame as it was sent, in types that ``json.dumps`` takes.
 
         Example:
             >>> with DetectorClient(address) as client:
@@ -290,6 +290,8 @@ class Result:
                     "message": alert.message,
                     "camera": alert.camera,
                     "time": alert.time.isoformat(),
+                    "total_people": alert.total_people,
+                    "crowd_threshold": alert.crowd_threshold,
                 }
                 for alert in self.alerts
             ],

@@ -63,7 +63,8 @@ class Stream:
         async def configure() -> None:
             self._stream.configure(settings=settings, max_frame_rate=max_frame_rate)
 
-        self._portal.run(configure())
+        if not self._portal.is_closed:
+            self._portal.run(configure())
 
     def close(self) -> None:
         """Give up what is under way, and let go of the frames' source; may be called twice.
@@ -76,7 +77,8 @@ class Stream:
             >>> first.sequence
             1
         """
-        self._portal.run(self._stream.aclose())
+        if not self._portal.is_closed:  # or it was closed with the client
+            self._portal.run(self._stream.aclose())
 
     def __enter__(self) -> Self:
         return self
@@ -93,6 +95,8 @@ class Stream:
         return self
 
     def __next__(self) -> Result | FrameError:
+        if self._portal.is_closed:
+            raise StopIteration
         try:
             return self._portal.run(self._stream.__anext__())
         except StopAsyncIteration:

@@ -1,0 +1,19 @@
+"""Annotated images, each written whole or not at all."""
+
+from pathlib import Path, PurePath
+
+import pytest
+from crowd_detector.cli.saving import ImageSaver, NotDrawnError
+
+from .conftest import PHOTO
+from .test_annotate import result
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", PHOTO.read_bytes()[:5000]])
+def test_what_pillow_cannot_read_is_told_apart(tmp_path: Path, content: bytes) -> None:
+    """It is one image's failure, and leaves no file."""
+    saver = ImageSaver(tmp_path, [])
+    with pytest.raises(NotDrawnError):
+        saver.save(content, result(8, 8, [], []), PurePath("photo.jpg"))
+    assert not list(tmp_path.iterdir())
+    assert saver.written == 0

@@ -74,7 +74,7 @@ class DeviceEngine:
         self.precision: Final = precision
         self.metadata: Final = {**metadata, "end2end": "True"}
         self._forward: Callable[[Any], Any] | None = forward
-        self._end_to_end: Final = metadata["end2end"] == "True"
+        self._end_to_end: Final = metadata.get("end2end") == "True"
         self._type: Final = {
             "fp32": torch.float32,
             "fp16": torch.float16,

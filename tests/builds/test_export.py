@@ -9,6 +9,7 @@ import threading
 import zipfile
 from pathlib import Path
 
+import onnx
 import pytest
 from crowd.detector.v1 import detector_pb2 as pb
 from hypothesis import given, settings
@@ -88,6 +89,17 @@ def test_what_was_exported_is_there_to_stay(built: Path) -> None:
         [sys.executable, "-c", LOADS, str(built)], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "False False"
+
+
+def test_weights_are_exported_as_onnx_where_an_engine_wants_that(built: Path) -> None:
+    """One file, its metadata inside, beside the build for OpenVINO."""
+    folder = exported(
+        built, content_hash(built), "onnx", allow_unsafe=False, stop=threading.Event()
+    )
+    assert {file.name for file in folder.iterdir()} == {"weights.onnx", "build.json"}
+    described = {entry.key for entry in onnx.load(folder / "weights.onnx").metadata_props}
+    assert {"names", "stride", "imgsz", "task", "end2end"} <= described
+    assert folder.parent == openvino(built).parent
 
 
 def test_a_build_serves_where_pytorch_is_missing(

@@ -10,7 +10,10 @@ PROTO := protos/crowd/detector/v1/detector.proto
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-run: $(VENV)/.service ## set up and serve on port 50051; Ctrl-C stops it
+run: $(VENV)/.service ## set up and serve: gRPC on port 50051, browsers on 8000; Ctrl-C stops both
+	@exec $(BIN)/detector-run
+
+detector: $(VENV)/.service ## set up and serve gRPC alone
 	@exec $(BIN)/detector-service
 
 demo: $(VENV)/.service ## set up, serve, send a photograph through the stream and show what was found
@@ -42,6 +45,9 @@ proto: $(VENV)/.proto ## rebuild the generated code from the contract
 bench: $(VENV)/.dev ## measure; writes benchmarks/results.json
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+bench-bridge: $(VENV)/.dev ## measure the bridge; writes benchmarks/bridge_results.json
+	@$(BIN)/python -m benchmarks.bridge $(ARGS)
+
 clean: ## remove what was installed and built here
 	rm -rf $(VENV) .venv-proto .pytest_cache .mypy_cache .ruff_cache .hypothesis models/.cache demo.jpg
 
@@ -57,8 +63,8 @@ $(BIN)/python:
 	  echo "Python has no working venv module here. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 
 $(VENV)/.service: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Setting up: installing the service and its command line into $(VENV) (about 600 MB, half a minute) ..."
-	@$(PIP_INSTALL) -e '.[service,cli]'
+	@echo "Setting up: installing the services and the command line into $(VENV) (about 600 MB, half a minute) ..."
+	@$(PIP_INSTALL) -e '.[service,bridge,cli]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.service
@@ -75,4 +81,4 @@ $(VENV)/.proto: Makefile | $(BIN)/python
 	  grpcio-tools==1.73.1 protobuf==6.33.6 mypy-protobuf==5.1.0 setuptools==80.9.0
 	@touch $@
 
-.PHONY: help run demo test check format proto bench clean generate
+.PHONY: help run detector demo test check format proto bench bench-bridge clean generate

@@ -17,6 +17,7 @@ import structlog
 
 from detector_service import logs
 from detector_service.errors import ConfigurationError, ModelError
+from detector_service.readiness import say_ready
 from detector_service.server import DetectorServer
 from detector_service.settings import Settings, load_settings
 
@@ -77,6 +78,7 @@ async def _serve(settings: Settings) -> int:
             )
             if sys.stderr.isatty():
                 print(_greeting(settings, port), file=sys.stderr)  # noqa: T201 - for whoever looks on
+            say_ready()
             loading = asyncio.create_task(_reload(server, hang_up))
         await stopped
         loading.cancel()

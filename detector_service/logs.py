@@ -13,6 +13,10 @@ from detector_service.settings import Settings
 
 _FILE_BYTES: Final = 10 * 1024 * 1024
 _OLD_FILES: Final = 5
+#: Without the frames' locals, which structlog would add: among them are tokens and images.
+_TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 
 
 def configure(settings: Settings) -> None:
@@ -32,10 +36,14 @@ def configure(settings: Settings) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    as_json = _formatter(
-        before, structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()
+    as_json = _formatter(before, _TRACEBACKS, structlog.processors.JSONRenderer())
+    for_people = _formatter(
+        before,
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            exception_formatter=structlog.dev.plain_traceback,
+        ),
     )
-    for_people = _formatter(before, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
     console = logging.StreamHandler()
     console.setFormatter(for_people if settings.debug or sys.stderr.isatty() else as_json)
     file = _file_handler(settings.log_file)

@@ -20,6 +20,13 @@ from detector_service.server import DetectorServer
 from detector_service.settings import load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
+_AT_A_FREE_PORT = {
+    "HOST": "127.0.0.1",
+    "GRPC_PORT": "0",
+    "PORT": "0",
+    # As pytest has it, so that what is started is what is tested.
+    "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "clients" / "python", ROOT / "protos"))),
+}
 
 
 @dataclass(frozen=True)
@@ -113,13 +120,13 @@ class Process:
             self.errors += (await self.process.stderr.read()).decode()
             return await self.process.wait()
 
-    async def serves(self) -> None:
+    async def serves(self, event: str = "service.serving") -> None:
         """Wait until it says that it serves, and learn its address."""
         assert self.process.stderr is not None
         async with asyncio.timeout(60):
             while line := (await self.process.stderr.readline()).decode():
                 self.errors += line
-                if "service.serving" in line:
+                if f'"event": "{event}"' in line:
                     port = re.search(r'"address": "127\.0\.0\.1:(\d+)"', line)
                     assert port is not None, line
                     self.address = f"127.0.0.1:{port[1]}"
@@ -128,8 +135,10 @@ class Process:
 
 
 @asynccontextmanager
-async def service_process(*arguments: str, **environment: str) -> AsyncIterator[Process]:
-    """Start `detector-service` with these variables; it is ended when the test is."""
+async def service_process(
+    *arguments: str, module: str = "detector_service", **environment: str
+) -> AsyncIterator[Process]:
+    """Start `detector-service`, or another command, with these variables; it is ended when the test is."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "app.log"
         known = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", folder)}
@@ -138,13 +147,13 @@ async def service_process(*arguments: str, **environment: str) -> AsyncIterator[
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "detector_service",
+            module,
             *arguments,
             cwd=folder,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=known | {"HOST": "127.0.0.1", "GRPC_PORT": "0", "LOG_FILE": str(log)} | environment,
+            env=known | _AT_A_FREE_PORT | {"LOG_FILE": str(log)} | environment,
         )
         try:
             yield Process(process, log)

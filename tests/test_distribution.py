@@ -9,20 +9,43 @@ from pathlib import Path
 
 from tests.servers import ROOT
 
-ONLY_BASE = """
+ONLY = """
 import sys
 from importlib.abc import MetaPathFinder
 
-class OnlyBase(MetaPathFinder):
-    allowed = {"crowd", "crowd_detector", "google", "grpc", "typing_extensions"} | sys.stdlib_module_names
+class Only(MetaPathFinder):
+    allowed = {{"crowd", "google", "grpc", "typing_extensions", {allowed}}} | sys.stdlib_module_names
     def find_spec(self, name, path, target=None):
+        if name.startswith("_sysconfigdata"):
+            return None  # of the standard library, under a name of the platform's
         if name.partition(".")[0] not in self.allowed or name.startswith("google.rpc"):
             raise ModuleNotFoundError(name)
 
-sys.meta_path.insert(0, OnlyBase())
-import crowd_detector.cli
-print(crowd_detector.DetectorClient.__name__)
+sys.meta_path.insert(0, Only())
+{then}
 """
+ONLY_BASE = ONLY.format(
+    allowed="'crowd_detector'",
+    then="import crowd_detector.cli; print(crowd_detector.DetectorClient.__name__)",
+)
+BRIDGE_NEEDS = (
+    "annotated_types",
+    "bridge",
+    "dotenv",
+    "grpc_health",
+    "msgspec",
+    "pybase64",
+    "pydantic",
+    "pydantic_core",
+    "pydantic_settings",
+    "structlog",
+    "typing_inspection",
+    "websockets",
+)
+ONLY_BRIDGE = ONLY.format(
+    allowed=", ".join(map(repr, BRIDGE_NEEDS)),
+    then="import bridge.worker, bridge.__main__, bridge.run; print(bridge.worker.BridgeServer.__name__)",
+)
 
 
 def test_the_client_needs_grpcio_and_protobuf_only() -> None:
@@ -31,6 +54,14 @@ def test_the_client_needs_grpcio_and_protobuf_only() -> None:
         [sys.executable, "-c", ONLY_BASE], capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == ("DetectorClient\n", "")
+
+
+def test_the_bridge_needs_its_extra_only() -> None:
+    """No model, no numpy, nothing of the service's insides, and nothing of the client library's."""
+    done = subprocess.run(
+        [sys.executable, "-c", ONLY_BRIDGE], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("BridgeServer\n", "")
 
 
 def test_the_wheel_carries_the_code_the_contract_and_the_model(tmp_path: Path) -> None:
@@ -57,6 +88,8 @@ def test_the_wheel_carries_the_code_the_contract_and_the_model(tmp_path: Path) -
         "crowd/detector/v1/detector_pb2.py",
         "crowd_detector/client.py",
         "crowd_detector/py.typed",
+        "bridge/server.py",
+        "bridge/py.typed",
         "detector_service/server.py",
         "detector_service/embedded/crowd-n.onnx",
     } <= names
@@ -89,7 +122,9 @@ def test_extras_and_scripts_have_the_fixed_names() -> None:
     assert {"service", "bridge", "torch", "tensorrt", "postgres", "redis", "ray", "dev"} <= set(
         project["optional-dependencies"]
     )
-    assert {"detector-service", "detector"} <= set(project["scripts"])
+    assert {"detector-service", "detector", "detector-bridge", "detector-run"} <= set(
+        project["scripts"]
+    )
     assert [requirement.partition(">")[0] for requirement in project["dependencies"]] == [
         "grpcio",
         "protobuf",

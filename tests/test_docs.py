@@ -1,14 +1,21 @@
 """The pages that list things list what there is."""
 
+import re
+
 from crowd.detector.v1 import detector_pb2 as pb
 
+from bridge import events, protocols, settings, translation
+from bridge.errors import ErrorCode
 from detector_service.settings import Settings
 from tests.servers import ROOT
 
 
-def table(page: str) -> list[list[str]]:
-    """Return the rows of a page's tables whose first cell is code."""
-    lines = (ROOT / "docs" / page).read_text().splitlines()
+def table(page: str, heading: str = "") -> list[list[str]]:
+    """Return the rows of a page's tables whose first cell is code; of one chapter, or of all."""
+    text = (ROOT / "docs" / page).read_text()
+    if heading:
+        text = text.partition(f"\n{heading}\n")[2].partition("\n## ")[0]
+    lines = text.splitlines()
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in lines
@@ -32,3 +39,45 @@ def test_every_reason_is_listed() -> None:
     reasons = {name.removeprefix("ERROR_REASON_") for name in pb.ErrorReason.keys()}  # noqa: SIM118 - no mapping
     drops = {name.removeprefix("DROP_REASON_") for name in pb.DropReason.keys()}  # noqa: SIM118
     assert {row[0] for row in table("errors.md")} == (reasons | drops) - {"UNSPECIFIED"}
+
+
+def test_every_setting_of_the_bridge_is_listed_with_its_default() -> None:
+    """No variable is missing, and none is made up."""
+    rows = table("bridge.md", "## Configuration")
+    defaults = [
+        (name.upper(), "" if field.default is None else str(field.default))
+        for name, field in settings.Settings.model_fields.items()
+    ]
+    assert [(row[0], row[1].strip("`")) for row in rows] == defaults
+
+
+def test_what_both_processes_are_set_by_has_one_default() -> None:
+    """They read the same environment."""
+    for name in Settings.model_fields.keys() & settings.Settings.model_fields.keys():
+        assert Settings.model_fields[name].default == settings.Settings.model_fields[name].default
+
+
+def test_the_bridges_events_codes_and_subprotocols_are_listed() -> None:
+    """All that there are, and no others."""
+    listed = [row[0] for row in table("bridge.md", "## Events")]
+    drops = {name for name in translation._DROP_REASONS.values() if name != "unspecified"}
+    drops.add(translation._OTHER)
+    assert set(listed) == {*events.names(events.Request), *events.names(events.Event), *drops}
+    assert [row[0] for row in table("bridge.md", "## Error codes")] == list(ErrorCode)
+    assert {row[0] for row in table("bridge.md", "## Subprotocols")} == set(protocols.PROTOCOLS)
+
+
+def test_the_worked_examples_are_what_they_say() -> None:
+    """The bytes on the page are read by the code."""
+    text = (ROOT / "docs" / "bridge.md").read_text()
+    framed, contract = (
+        block for block in re.findall(r"```\n([0-9a-f \n]+)```", text) if block.strip()
+    )
+    taken = protocols.PROTOCOLS[protocols.JSON_BINARY].decode(bytes.fromhex(framed))
+    frame_bytes, config_bytes = (bytes.fromhex(line) for line in contract.splitlines())
+    frame = protocols.PROTOCOLS[protocols.PROTOBUF].decode(frame_bytes)
+    for each in (taken, frame):
+        assert isinstance(each, protocols.IncomingFrame)
+        assert each.request.frame == pb.Frame(frame_id="7", encoded=b"\xff\xd8\xff\xd9")
+    config = protocols.PROTOCOLS[protocols.PROTOBUF].decode(config_bytes)
+    assert config == pb.StreamConfig(camera="door", buffer_frames=3)

@@ -18,7 +18,9 @@ PYTHON_PAGES = ("README.md", "docs/client.md")
 
 def blocks(page: str, language: str) -> list[str]:
     """Return what stands between the fences of a page."""
-    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL
+    )
 
 
 def commands(page: str) -> list[str]:
@@ -72,7 +74,8 @@ async def serves(port: int) -> None:
 @pytest.mark.needs("make", "make")
 async def test_every_command_of_the_readme_works(checkout: Path, port: int) -> None:
     """In their order; those that come after `make run` find it running, until Ctrl-C ends it."""
-    environment = {"GRPC_PORT": str(port), "DETECTOR_SERVER": f"127.0.0.1:{port}"}
+    # PORT=0: the bridge's own would be taken where another one runs, and `make run` would give up.
+    environment = {"GRPC_PORT": str(port), "PORT": "0", "DETECTOR_SERVER": f"127.0.0.1:{port}"}
     running: asyncio.subprocess.Process | None = None
     seen = commands("README.md")
     assert {"make demo", "make run", ".venv/bin/detector stats"} <= set(seen)
@@ -92,7 +95,7 @@ async def test_every_command_of_the_readme_works(checkout: Path, port: int) -> N
             line = command.replace(DEFAULT, f"127.0.0.1:{port}")
             await run("bash", "-c", line, folder=checkout, **environment)
     finally:
-        if running is not None:
+        if running is not None and running.returncode is None:
             os.killpg(running.pid, signal.SIGINT)
             await running.wait()
     assert (checkout / "demo.jpg").is_file()

@@ -425,7 +425,8 @@ async def test_a_source_that_hangs_holds_nobody_up(service: Running, photo: byte
         AsyncDetectorClient(service.address) as client,
         client.stream(camera()) as stream,
     ):
-        await anext(stream)
+        assert isinstance(await anext(stream), Result)
+    assert not hanging.is_set()
     hanging.set()
 
 

@@ -221,6 +221,7 @@ async def test_many_threads_may_close_at_once(address: str) -> None:
             asyncio.to_thread(_health_or_closed, client),
             *(asyncio.to_thread(client.close) for _ in range(4)),
         )
+        assert client._portal._thread is None or not client._portal._thread.is_alive()
 
 
 def _health_or_closed(client: DetectorClient) -> None:

@@ -72,3 +72,10 @@ def test_a_photograph_that_is_not_there_is_said(tmp_path: Path) -> None:
     done = demo(tmp_path, "nowhere.jpg")
     assert done.returncode == 1
     assert done.stderr == "demo: [Errno 2] No such file or directory: 'nowhere.jpg'\n"
+
+
+def test_a_drawing_of_no_known_kind_is_said(tmp_path: Path) -> None:
+    """Before anything is started."""
+    done = demo(tmp_path, "--out", "demo.nope")
+    assert done.returncode == 2
+    assert "--out demo.nope: its name does not end like an image's" in done.stderr

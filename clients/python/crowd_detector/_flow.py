@@ -11,15 +11,13 @@ from typing import Final
 
 from crowd.detector.v1 import detector_pb2 as pb
 
+from crowd_detector._messages import to_drops, to_frame_error, to_result
 from crowd_detector.errors import FrameError
 from crowd_detector.frames import Frame
 from crowd_detector.results import (
     DropReason,
     Result,
     StreamSummary,
-    to_drops,
-    to_frame_error,
-    to_result,
 )
 
 

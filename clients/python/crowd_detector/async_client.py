@@ -16,6 +16,7 @@ from crowd_detector._backoff import Backoff
 from crowd_detector._connection import Target, Tls
 from crowd_detector._conversation import Conversation, Patience
 from crowd_detector._flow import Flow, WhenFull
+from crowd_detector._messages import to_frame_error, to_models, to_result, to_stats
 from crowd_detector._sources import Frames
 from crowd_detector._statuses import to_error
 from crowd_detector.async_stream import AsyncStream
@@ -27,15 +28,7 @@ from crowd_detector.frames import (
     settings_message,
     to_frame,
 )
-from crowd_detector.results import (
-    Models,
-    Result,
-    Stats,
-    to_frame_error,
-    to_models,
-    to_result,
-    to_stats,
-)
+from crowd_detector.results import Models, Result, Stats
 
 __all__ = ["AsyncDetectorClient"]
 

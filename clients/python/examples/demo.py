@@ -87,6 +87,8 @@ def main() -> int:
     parser.add_argument("photo", nargs="?", type=Path, default=ROOT / "models" / "astronaut.jpg")
     parser.add_argument("--out", type=Path, default=Path("demo.jpg"))
     options = parser.parse_args()
+    if options.out.suffix.lower() not in Image.registered_extensions():
+        parser.error(f"--out {options.out}: its name does not end like an image's: .jpg, .png")
     try:
         with service() as address:
             result = look_at(options.photo, address)

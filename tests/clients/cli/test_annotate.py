@@ -48,6 +48,12 @@ def pictures(draw: st.DrawFn) -> tuple[tuple[int, int], list[Box], list[Box]]:
     )
 
 
+def test_16_bits_keep_their_greys() -> None:
+    """A picture half as bright as can be stays so."""
+    picture = Image.new("I;16", (200, 200), 0x8000)
+    assert annotated(picture, result(200, 200, [], [])).getpixel((199, 199)) == (128, 128, 128)
+
+
 @given(pictures())
 def test_any_result_can_be_drawn(case: tuple[tuple[int, int], list[Box], list[Box]]) -> None:
     """Into a picture of the same size; the one given stays as it was."""

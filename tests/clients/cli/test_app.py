@@ -62,7 +62,10 @@ def test_an_unknown_shell_is_2(detector: Detector) -> None:
     """With those that are known."""
     done = detector("completion", "tcsh")
     assert done.returncode == 2
-    assert "bash" in done.stderr
+    assert done.stderr == (
+        "detector: Invalid value for 'shell': 'tcsh' is not one of 'bash', 'zsh', 'fish'; "
+        "see `detector --help`\n"
+    )
 
 
 def test_without_its_packages_it_says_what_to_install() -> None:

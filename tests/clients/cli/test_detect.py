@@ -95,14 +95,15 @@ def test_what_was_looked_at_is_never_replaced(detector: Detector, tmp_path: Path
 
 def test_a_number_leads_to_no_image_that_is_looked_at(detector: Detector, tmp_path: Path) -> None:
     """Names that come twice get numbers; those are passed over that name one of the images."""
-    for name in ("a/x.png", "b/x.png", "out/x-2.png"):
-        (tmp_path / name).parent.mkdir()
-        Image.new("RGB", (32, 32)).save(tmp_path / name)
-    before = (tmp_path / "out" / "x-2.png").read_bytes()
-    folders = [tmp_path / "a", tmp_path / "b", tmp_path]
-    done = detector("detect", *folders, "--save", tmp_path / "out")
+    files = [tmp_path / name for name in ("a/x.png", "b/x.png", "c/y.png")]
+    for file in files:
+        file.parent.mkdir()
+        Image.new("RGB", (32, 32)).save(file)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "x-2.png").hardlink_to(files[-1])
+    done = detector("detect", *files, "--save", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out" / "x-2.png").read_bytes() == before
+    assert (tmp_path / "out" / "x-2.png").samefile(files[-1])
     assert (tmp_path / "out" / "x-3.png").exists()
 
 
@@ -159,6 +160,8 @@ def test_a_file_that_goes_away_in_between(detector: Detector, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ([""], "an empty name is no image"),
+        ([str(PHOTO), "--save", str(PHOTO)], "is a file"),
         (["nowhere.jpg"], "nowhere.jpg: there is no such file or folder"),
         (["."], ".: no image there (.jpeg, .jpg, .png, .webp)"),
         (["*.gif"], "*.gif: no file fits this pattern"),

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Callable
@@ -59,7 +60,7 @@ async def test_tokens(detector: Detector, tmp_path: Path) -> None:
 
         for refused in (await run(), await run("--token", "wrong")):
             assert refused.returncode == 4
-            assert "token" in complaint(refused)
+            assert complaint(refused).endswith("; --token-file and DETECTOR_TOKEN give one\n")
         config.write_text(f'token-file = "{tmp_path / "tokens"}"\n')
         for let_in in (
             await run("--token", "secret"),
@@ -97,6 +98,7 @@ async def test_tls(detector: Detector, tmp_path: Path) -> None:
         ):
             assert disagreed.returncode == 3
             assert words in complaint(disagreed)
+        assert (await run(plain.address, "--tls-server-name", "a", "--no-tls")).returncode == 3
     for file, words in (("nowhere.pem", "No such file"), ("key.pem", "holds no certificate")):
         done = detector("health", "--tls-ca", tmp_path / file)
         assert done.returncode == 2
@@ -104,6 +106,21 @@ async def test_tls(detector: Detector, tmp_path: Path) -> None:
     half = detector("health", "--tls-cert", tmp_path / "cert.pem")
     assert half.returncode == 2
     assert "go together" in complaint(half)
+
+
+def test_ctrl_c_while_a_service_is_asked(environment: dict[str, str]) -> None:
+    """Ends the program without a word."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        process = subprocess.Popen(
+            [*COMMAND, "stats", "--server", f"127.0.0.1:{silent.getsockname()[1]}"],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with silent.accept()[0]:  # it asks
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (-signal.SIGINT, "")  # to a shell: 130
 
 
 def test_a_bug_can_be_looked_at(detector: Detector) -> None:

@@ -28,6 +28,12 @@ def test_a_folder_is_searched(folder: Path) -> None:
     ]
 
 
+def test_a_folder_that_is_left_out(folder: Path) -> None:
+    """What was annotated the last time is not annotated once more."""
+    names = [image.relative.name for image in find([str(folder)], without=folder / "sub")]
+    assert names == ["a.png", "b.JPG"]
+
+
 def test_a_file_is_taken_whatever_its_name(folder: Path) -> None:
     """Whoever names it means it."""
     assert find([str(folder / "note.txt")]) == [

@@ -93,6 +93,12 @@ def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
         options.connection({}, {}, tmp_path / "config.toml")
 
 
+def test_tls_can_be_refused() -> None:
+    """By the nearest place: `--no-tls`."""
+    effective = options.resolve([{"tls": False}, {"tls": True, "tls-server-name": "a"}])
+    assert effective.tls is False
+
+
 def test_a_token_that_is_no_text(tmp_path: Path) -> None:
     """A key of another kind, say."""
     (tmp_path / "token").write_bytes(b"\xff\xfe")

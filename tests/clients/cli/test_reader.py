@@ -9,6 +9,7 @@ from time import sleep
 
 import av
 import pytest
+from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from crowd_detector.cli.encoding import Encoder, to_image
 from crowd_detector.cli.encoding_names import Encoding
@@ -88,6 +89,20 @@ def test_a_camera_that_sends_images(tmp_path: Path) -> None:
     next(pictures)
     sleep(0.5)  # the camera waits
     assert next(pictures).time >= 0.5
+
+
+def test_a_records_cover_is_no_video(tmp_path: Path) -> None:
+    """Nor a camera of one picture."""
+    path = tmp_path / "song.mp4"
+    with av.open(str(path), "w") as output:
+        cover = output.add_stream("mjpeg", options={"strict": "unofficial"})
+        assert isinstance(cover, av.VideoStream)
+        cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        output.mux(cover.encode(av.VideoFrame(64, 64, "yuvj420p")))
+        output.mux(cover.encode(None))
+    with pytest.raises(Failure, match="holds no video, only a cover"):
+        open_video(path)
 
 
 @pytest.mark.parametrize("matrix", [None, CLOCKWISE])

@@ -66,6 +66,13 @@ def test_what_is_no_source_is_told_what_is(name: str) -> None:
     assert failure.value.code is ExitCode.USAGE
 
 
+def test_an_empty_name() -> None:
+    """Is a variable that was not set, rather than the current folder."""
+    with pytest.raises(Failure, match="an empty name is no source") as failure:
+        parse("", {}, "linux")
+    assert failure.value.code is ExitCode.USAGE
+
+
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 def test_a_name_for_files_holds_no_folder(rest: str) -> None:
     """Whatever the address."""

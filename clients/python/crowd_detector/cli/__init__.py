@@ -3,6 +3,7 @@
 This module alone can be imported where the packages of the extra `cli` are missing: it says so.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -14,6 +15,9 @@ _USAGE: Final = 2  # ExitCode.USAGE, which cannot be imported before it is known
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    # Until a command heeds Ctrl-C itself, it ends the program; Python's way would be a traceback.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         sentence = (

@@ -39,6 +39,8 @@ def annotated(picture: Image.Image, result: Result, caption: str = "") -> Image.
         result: what was found in it.
         caption: what else the banner shall say: the frame's number, its time.
     """
+    if picture.mode.startswith("I"):  # 16 bits; Pillow would make white of all but the darkest
+        picture = picture.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     drawn = picture.convert("RGB")
     side = min(drawn.size)
     font = _font(max(_SMALLEST_FONT, side // _FONT_SHARE))

@@ -18,6 +18,7 @@ from crowd_detector.cli.encoding_names import Encoding
 from crowd_detector.cli.exit_codes import ExitCode, table
 from crowd_detector.cli.failures import Failure, of_file, of_service
 from crowd_detector.cli.options import Connection, connected
+from crowd_detector.cli.printable import printable
 from crowd_detector.errors import DetectorError
 from crowd_detector.frames import DetectionSettings
 
@@ -31,7 +32,6 @@ app: Final = typer.Typer(
     "Asks a running service: start one with `detector-service`.",
     epilog=EPILOG,
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -90,7 +90,10 @@ def detect(
     save: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", show_default=False, help="Write annotated images below this folder."
+            metavar="FOLDER",
+            show_default=False,
+            file_okay=False,
+            help="Write annotated images below this folder.",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -131,6 +134,7 @@ def stream(
         typer.Option(
             show_default=False,
             metavar="FOLDER",
+            file_okay=False,
             help="Write the annotated video into this folder (MP4, no sound).",
         ),
     ] = None,
@@ -257,7 +261,8 @@ def _failure(error: Exception) -> Failure:
             sentence = of_file(error, error.filename or "standard output")
             return Failure(sentence, ExitCode.OUTPUT)
         case typer.TyperException():  # wrong usage
-            sentence = f"{error.format_message().rstrip('.')}; see `detector --help`"
+            words = error.format_message().replace("Value error, ", "").rstrip(".")
+            sentence = f"{words}; see `detector --help`"
             return Failure(sentence, ExitCode.USAGE)
     what = "".join(traceback.format_exception_only(error)).strip()
     sentence = f"a mistake in this program: {what}; {DEBUG_VARIABLE}=1 shows where"
@@ -266,7 +271,7 @@ def _failure(error: Exception) -> Failure:
 
 def _complain(sentence: str) -> None:
     with suppress(OSError):
-        print(f"detector: {sentence}", file=sys.stderr)
+        print(f"detector: {printable(sentence)}", file=sys.stderr)
 
 
 def _forget_output() -> None:

@@ -51,7 +51,7 @@ def run(connection: Connection, options: Options) -> None:
     Raises:
         Failure: not all could be done.
     """
-    files = images.find(options.paths)
+    files = images.find(options.paths, without=options.save)
     output = Output(as_json=options.as_json)
     reading = _Reading(files)
     saver = None if options.save is None else ImageSaver(options.save, files)

@@ -1,7 +1,13 @@
 """Why a command ends before its work is done: one sentence for people, and an exit code."""
 
 from crowd_detector.cli.exit_codes import ExitCode
-from crowd_detector.errors import AnswerTimeoutError, DetectorError, FrameError, UnavailableError
+from crowd_detector.errors import (
+    AnswerTimeoutError,
+    DetectorError,
+    FrameError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 
 
 class Failure(Exception):  # noqa: N818 - some of them are no errors: Ctrl-C
@@ -21,7 +27,12 @@ def of_service(error: DetectorError) -> Failure:
             code = ExitCode.FRAMES
         case _:
             code = ExitCode.REFUSED
-    return Failure(str(error), code)
+    hint = "; --token-file and DETECTOR_TOKEN give one" if _asks_for_token(error) else ""
+    return Failure(f"{error}{hint}", code)
+
+
+def _asks_for_token(error: DetectorError) -> bool:
+    return isinstance(error, UnauthenticatedError) and "token" in str(error)
 
 
 def of_file(error: Exception, name: object = None) -> str:

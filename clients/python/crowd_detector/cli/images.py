@@ -23,20 +23,26 @@ class ImageFile:
     relative: PurePath  # below the folder that was given: where it is saved, below another
 
 
-def find(paths: Sequence[str]) -> list[ImageFile]:
+def find(paths: Sequence[str], without: Path | None = None) -> list[ImageFile]:
     """Return the images meant, folders and patterns in the order of their names.
+
+    Args:
+        paths: files, folders, patterns, or - for standard input.
+        without: a folder that is left out where others are searched.
 
     Raises:
         Failure: a path is not there, a folder holds no image, a pattern fits no file.
     """
-    return [image for path in paths for image in _find(path)]
+    return [image for path in paths for image in _find(path, without)]
 
 
-def _find(path: str) -> list[ImageFile]:
+def _find(path: str, without: Path | None) -> list[ImageFile]:
+    if not path:
+        raise Failure("an empty name is no image; . is the current folder", ExitCode.USAGE)
     if path == STANDARD_INPUT:
         return [ImageFile(path, PurePath("standard-input"))]
     if Path(path).is_dir():
-        return _in_folder(path)
+        return _in_folder(path, without)
     if Path(path).exists():
         return [ImageFile(path, PurePath(Path(path).name))]
     if glob.has_magic(path):
@@ -44,10 +50,10 @@ def _find(path: str) -> list[ImageFile]:
     raise Failure(f"{path}: there is no such file or folder", ExitCode.USAGE)
 
 
-def _in_folder(folder: str) -> list[ImageFile]:
+def _in_folder(folder: str, without: Path | None) -> list[ImageFile]:
     images = [
         ImageFile(str(path), path.relative_to(folder))
-        for path in _walk(Path(folder))
+        for path in _walk(Path(folder), without)
         if path.suffix.lower() in SUFFIXES
     ]
     if not images:
@@ -55,9 +61,14 @@ def _in_folder(folder: str) -> list[ImageFile]:
     return images
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, without: Path | None) -> Iterator[Path]:
+    left_out = None if without is None else without.resolve()
     for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and (Path(place) / name).resolve() != left_out
+        )
         yield from (Path(place) / name for name in sorted(files) if not name.startswith("."))
 
 

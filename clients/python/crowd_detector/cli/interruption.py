@@ -2,8 +2,9 @@
 
 import os
 import signal
+import socket
+import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from threading import Thread
 from types import FrameType, TracebackType
@@ -58,23 +59,25 @@ class Interruption:
         finally:
             self._waiting = False
 
-    def waiting_for(self, call: Callable[[], _T]) -> _T:
-        """Return what a call gives; one that heeds no signal is left behind in a thread of its own.
+    def opening(self, call: Callable[[], _T]) -> _T:
+        """Return what a call gives that heeds no signal; one ends the process, as nothing is written yet.
+
+        The call is made here rather than in a thread that could be left behind: what FFmpeg does with its memory
+        afterwards, where the thread that opened a video is gone, costs millions of page faults.
 
         Raises:
-            Failure: a signal came.
+            Failure: a signal came before.
         """
-        result: Future[_T] = Future()
-
-        def work() -> None:
-            try:
-                result.set_result(call())
-            except BaseException as error:  # noqa: BLE001 - whoever waits for it is told
-                result.set_exception(error)
-
-        Thread(target=work, daemon=True).start()
-        with self.waiting():
-            return result.result()
+        self._heed()
+        told, tell = socket.socketpair()
+        tell.setblocking(False)
+        before = signal.set_wakeup_fd(tell.fileno())
+        Thread(target=_end_on_signal, args=(told,), daemon=True).start()
+        try:
+            return call()
+        finally:
+            signal.set_wakeup_fd(before)
+            tell.close()
 
     def over(self, items: Iterator[_T]) -> Iterator[_T]:
         """Give an iterator's items; a signal takes effect while the next is waited for.
@@ -101,3 +104,13 @@ class Interruption:
     def _heed(self) -> None:
         if self._code is not None:
             raise Failure("stopped", self._code)
+
+
+def _end_on_signal(told: socket.socket) -> None:
+    """End the process at the first signal that is told; return once none can be told any more."""
+    with told:
+        while number := told.recv(1):
+            code = _CODES.get(signal.Signals(number[0]))
+            if code is not None:
+                print("detector: stopped", file=sys.stderr, flush=True)
+                os._exit(code)

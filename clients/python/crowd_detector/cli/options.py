@@ -46,7 +46,7 @@ SETTINGS: Final = (
     Setting("token", "The token, where the service asks for one. Others can read it in the list of "
         "processes: better a variable or --token-file."),
     Setting("token-file", "A file that holds the token.", Path, "FILE"),
-    Setting("tls", "Speak TLS; the other --tls flags imply it.", bool),
+    Setting("tls", "Speak TLS; the other --tls flags imply it, unless --no-tls is given.", bool),
     Setting("tls-ca", "The authority (PEM) that the service's certificate is from.", Path, "FILE"),
     Setting("tls-cert", "Your certificate (PEM), where the service asks for one.", Path, "FILE"),
     Setting("tls-key", "Its key (PEM).", Path, "FILE"),
@@ -225,7 +225,7 @@ def _expanded(path: str) -> Path:
 
 def _flag(setting: Setting) -> inspect.Parameter:
     option = typer.Option(
-        f"--{setting.name}",
+        f"--{setting.name}/--no-{setting.name}" if setting.kind is bool else f"--{setting.name}",
         help=f"{setting.help} [{setting.variable}]",
         metavar=None if setting.kind is bool else setting.metavar,
         show_default=False,

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from crowd_detector.cli.exit_codes import ExitCode
 from crowd_detector.cli.failures import Failure, of_file
+from crowd_detector.cli.printable import printable
 from crowd_detector.errors import FrameError
 from crowd_detector.results import Result
 
@@ -39,13 +40,13 @@ class Output:
     def tell(self, sentence: str) -> None:
         """Write what a command has done: among the tables for people, else beside the lines."""
         if self.for_people:
-            self.show(Text(sentence))
+            self.show(Text(printable(sentence)))
         else:
-            self.errors.print(Text(sentence))
+            self.errors.print(Text(printable(sentence)))
 
     def say(self, sentence: str) -> None:
         """Write one sentence beside the output."""
-        self.errors.print(f"detector: {sentence}", markup=False)
+        self.errors.print(Text(printable(f"detector: {sentence}")))
 
 
 def record(answer: Result | FrameError, **where: object) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def health(connection: Connection, *, as_json: bool) -> None:
     with client_of(connection) as client:
         serving = client.health()
     if output.for_people:
-        output.show(f"{connection.server} is {'serving' if serving else 'not serving'}")
+        output.tell(f"{connection.server} is {'serving' if serving else 'not serving'}")
     else:
         output.line({"server": connection.server, "serving": serving})
     if not serving:

@@ -7,6 +7,7 @@ from typing import Final
 
 import av
 from av.error import FFmpegError
+from av.stream import Disposition
 
 from crowd_detector.cli.exit_codes import ExitCode
 from crowd_detector.cli.failures import Failure
@@ -57,12 +58,16 @@ class Reader:
             )
         except (FFmpegError, OSError) as error:
             raise self._failure("cannot be opened as a video", error) from error
-        if not self._container.streams.video:
-            kinds = ", ".join(sorted({stream.type for stream in self._container.streams}))
+        moving = [each for each in self._container.streams.video if not _is_cover(each)]
+        if not moving:
+            found = {
+                "a cover" if each.type == "video" else each.type for each in self._container.streams
+            }
+            kinds = ", ".join(sorted(found))
             raise Failure(
                 f"{self._given_name} holds no video, only {kinds or 'nothing'}", ExitCode.SOURCE
             )
-        self._stream: Final = self._container.streams.video[0]
+        self._stream: Final = moving[0]
         self._stream.thread_type = "AUTO"
         length = self._container.duration
         self.duration: Final = None if not length or length < 0 else length / av.time_base
@@ -157,6 +162,11 @@ def sampled(pictures: Iterator[Picture], max_fps: float) -> Iterator[Picture]:
         if max_fps:
             due = max(due + 1 / max_fps, picture.time)
         yield picture
+
+
+def _is_cover(stream: av.VideoStream) -> bool:
+    """Return whether it is the picture on a record, not a video."""
+    return bool(stream.disposition & Disposition.attached_pic)
 
 
 def _announced_seconds(stream: av.VideoStream) -> float | None:

@@ -23,7 +23,8 @@ pip install 'crowd-detector[cli]'
 ```
 
 On a terminal it writes tables; into a file or a pipe, and with `--json`, one JSON object a line. What is not
-an answer (progress, sentences about what went wrong) goes to the standard error.
+an answer (progress, sentences about what went wrong) goes to the standard error. `detector --version` says
+which version it is, and `detector COMMAND --help` what a command can do.
 """
 
 _PLACES = f"""## Where the service is
@@ -49,8 +50,10 @@ the frame, from 1, as `frame_id`.
 `--save` writes images in the format they came in, and videos as MP4 (H.264) without sound, with the times of
 the original's frames. An image is written whole or not at all; a video is written in fragments of a second,
 so that all but the last second can be watched whatever ends the program, and is an ordinary MP4 once the
-program ends in good order. What `walk.mkv` gives is called `walk-annotated.mp4`; what is live gives a file
-with date and time in its name. Files of an earlier run are replaced, what is looked at never is.
+program ends in good order.
+What `walk.mkv` gives is called `walk-annotated.mp4`; what is live gives a file with date and time in its name.
+Files of an earlier run are replaced, what is looked at never is; the folder that is saved to is left out where
+folders are searched.
 
 Videos are turned upright as their metadata say before they are sent. Frames go to a service on this machine as
 raw pixels (NV12), and as JPEG to any other.
@@ -94,6 +97,7 @@ def _settings() -> str:
         (f"`--{setting.name}`", f"`{setting.variable}`", f"`{setting.name}`", setting.help)
         for setting in SETTINGS
     ]
+    rows.append((f"`--{CONFIG.name}`", f"`{CONFIG.variable}`", "", CONFIG.help))
     return _table(("flag", "variable", "in the file", ""), rows)
 
 

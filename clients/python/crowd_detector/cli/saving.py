@@ -68,7 +68,7 @@ class ImageSaver:
         """
         try:
             drawn, kind = _drawn(content, result)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except Exception as error:
             raise NotDrawnError(str(error)) from error
         path = self._free((self._folder / relative).with_suffix(relative.suffix or _SUFFIXES[kind]))
         try:
@@ -105,7 +105,7 @@ def _identity(path: Path) -> _Identity | None:
 
 def _replace(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".detector-{os.getpid()}.part")  # short: a name may be at its limit
     try:
         temporary.write_bytes(content)
         os.replace(temporary, path)  # noqa: PTH105 - it says what it does

@@ -45,6 +45,8 @@ def parse(text: str, environment: Mapping[str, str], platform: str = sys.platfor
     Raises:
         Failure: there is no such file, or no such kind of source on this system.
     """
+    if not text:
+        raise Failure("an empty name is no source", ExitCode.USAGE)
     if camera := _CAMERA.fullmatch(text):
         return _camera(camera[1], platform)
     if text == "screen":

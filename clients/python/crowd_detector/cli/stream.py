@@ -67,7 +67,7 @@ def run(connection: Connection, options: Options) -> None:
         )
     source = parse(options.source, os.environ)
     with Interruption() as interruption, client_of(connection) as client, ExitStack() as opened:
-        reader = interruption.waiting_for(lambda: Reader(source))
+        reader = interruption.opening(lambda: Reader(source))
         save = None if options.save is None else target(options.save, source, live=reader.live)
         recording = opened.enter_context(Recording(save))
         try:

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from crowd_detector.cli.printable import printable
 from crowd_detector.errors import FrameError
 from crowd_detector.results import CrowdLevel, Model, Models, Result, Stats, StreamSummary
 
@@ -18,6 +19,17 @@ _STYLES: Final = {
     CrowdLevel.VERY_HIGH: "bold red",
     CrowdLevel.UNKNOWN: "dim",
 }
+
+_IMAGE_COLUMNS: Final[tuple[tuple[str, JustifyMethod], ...]] = (
+    ("image", "left"),
+    ("people", "right"),
+    ("faces", "right"),
+    ("bodies", "right"),
+    ("level", "left"),
+    ("density", "right"),
+    ("ms", "right"),
+)
+_ROOMY: Final = 60  # characters
 
 
 def level_text(level: CrowdLevel) -> Text:
@@ -32,23 +44,17 @@ class ImagesTable:
     """
 
     def __init__(self) -> None:
-        self._table: Final = _table()
+        self._rows: Final[list[tuple[RenderableType, ...]]] = []
         self._refused: Final[list[Text]] = []
-        self._table.add_column("image", overflow="fold")
-        for name in ("people", "faces", "bodies"):
-            self._table.add_column(name, justify="right")
-        self._table.add_column("level")
-        for name in ("density", "ms"):
-            self._table.add_column(name, justify="right")
 
     def add(self, name: str, answer: Result | FrameError) -> None:
         """Take one more answer."""
         if isinstance(answer, FrameError):
-            self._refused.append(Text(f"{name}: {answer}", style="red"))
+            self._refused.append(Text(printable(f"{name}: {answer}"), style="red"))
             return
         crowd = answer.crowd
-        self._table.add_row(
-            Text(name),
+        cells = (
+            Text(printable(name)),
             str(crowd.total_people),
             str(crowd.face_count),
             str(crowd.body_count),
@@ -56,14 +62,23 @@ class ImagesTable:
             f"{crowd.density_score:.2f}",
             f"{answer.processing_time * 1000:.0f}",
         )
+        self._rows.append(cells)
 
-    def __rich__(self) -> RenderableType:
-        """Return what is drawn."""
-        return Group(*([self._table] if self._table.row_count else []), *self._refused)
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        """Give what is drawn: where there is little room, without the last columns."""
+        columns = _IMAGE_COLUMNS if options.max_width >= _ROOMY else _IMAGE_COLUMNS[:-2]
+        table = _table()
+        for name, justify in columns:
+            table.add_column(name, justify=justify, overflow="fold")
+        for row in self._rows:
+            table.add_row(*row[: len(columns)])
+        if self._rows:
+            yield table
+        yield from self._refused
 
     def __bool__(self) -> bool:
         """Whether there is anything to draw."""
-        return bool(self._table.row_count or self._refused)
+        return bool(self._rows or self._refused)
 
 
 def models_table(models: Models) -> Table:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from crowd.detector.v1 import detector_pb2 as pb
 from crowd_detector import AlertLevel, AlertType, CrowdLevel, DropReason
-from crowd_detector.results import to_drops, to_frame_error, to_result
+from crowd_detector._messages import to_drops, to_frame_error, to_result
 
 
 def message() -> pb.FrameResult:

@@ -1,0 +1,127 @@
+"""``detector-bridge``: reads the settings, serves until it is told to stop.
+
+Exit codes: 0 after a drain; 2 where a setting is not acceptable; 128 + the signal's number where a second
+signal cut the drain short; with several workers, the code of one that could not be started.
+"""
+
+import argparse
+import asyncio
+import socket
+import sys
+from importlib.metadata import version
+from typing import Final
+
+import structlog
+
+from bridge import logs
+from bridge.connections import new_slots_file
+from bridge.errors import ConfigurationError
+from bridge.readiness import say_ready
+from bridge.settings import Settings, load_settings
+from bridge.supervisor import Command, Supervisor
+
+EXIT_CONFIGURATION: Final = 2
+
+_log = structlog.get_logger()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="detector-bridge",
+        description="Speaks WebSocket events and HTTP to browsers, and gRPC to the detector. Settings are "
+        "environment variables, or lines of a .env file; docs/bridge.md lists them.",
+    )
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the effective settings and exit"
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"crowd-detector {version('crowd-detector')}"
+    )
+    # How the process that watches workers starts them.
+    parser.add_argument("--worker", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--slots-file", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    try:
+        settings = load_settings()
+        if options.print_config:
+            print(settings.described())  # noqa: T201 - what was asked for
+            return 0
+        logs.configure(settings, options.worker)
+        if settings.bridge_workers > 1 and not options.worker:
+            return asyncio.run(_watch_workers(settings))
+        from bridge.worker import serve  # noqa: PLC0415 - who watches workers needs no gRPC
+
+        return asyncio.run(serve(settings, worker=options.worker, slots_file=options.slots_file))
+    except ConfigurationError as error:
+        for line in str(error).splitlines():
+            print(f"detector-bridge: {line}", file=sys.stderr)  # noqa: T201 - before or beside the log
+        return EXIT_CONFIGURATION
+
+
+async def _watch_workers(settings: Settings) -> int:
+    """Run several workers on one port; the kernel shares new connections out among them (SO_REUSEPORT)."""
+    slots_file = new_slots_file()
+    with _reserved(settings.host, settings.port) as reserved:
+        port = reserved.getsockname()[1]
+        workers = [
+            Command(
+                f"worker-{number}",
+                [
+                    sys.executable,
+                    "-m",
+                    "bridge",
+                    "--worker",
+                    str(number),
+                    "--slots-file",
+                    str(slots_file),
+                ],
+                {"PORT": str(port)},
+                (slots_file,),
+            )
+            for number in range(1, settings.bridge_workers + 1)
+        ]
+
+        def ready() -> None:
+            _log.info(
+                "bridge.serving",
+                address=f"{settings.host}:{port}",
+                tls=settings.tls_cert_file is not None,
+                workers=settings.bridge_workers,
+            )
+            say_ready()
+
+        def say(what: str) -> None:
+            _log.error("worker.ended", message=what)
+
+        return await Supervisor([workers], say, ready).run()
+
+
+def _reserved(host: str, port: int) -> socket.socket:
+    """Return a socket that holds the port for the workers; it does not listen, so it gets no connections.
+
+    Raises:
+        ConfigurationError: the address cannot be used.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        # Without SO_REUSEPORT first: a port that another bridge shares among its workers is not free.
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            address = probe.getsockname()
+        holder = socket.socket(family, kind, protocol)
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(address)
+    except OSError as error:
+        raise ConfigurationError(
+            f"HOST={host}, PORT={port}: cannot listen there ({error.strerror}); choose another, or end what "
+            "uses it"
+        ) from error
+    return holder
+
+
+if __name__ == "__main__":
+    sys.exit(main())

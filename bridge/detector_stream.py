@@ -1,0 +1,330 @@
+"""One connection's frames on their way through a detector, and through another when that one goes away."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+
+import grpc
+import structlog
+from crowd.detector.v1 import detector_pb2 as pb
+
+from bridge.detectors import DetectorLink, Detectors, being_cancelled
+from bridge.frame_queue import Entry, FrameQueue
+
+_log = structlog.get_logger()
+
+_Call: TypeAlias = Any  # grpc.aio.StreamStreamCall; the generated one wants types of its own
+
+#: Frames that a detector may have of one connection. It bounds what is remembered of them; the detector's own
+#: limit, with the largest buffer a client can ask for, is 32 waiting and a few in work.
+_MOST_IN_FLIGHT: Final = 64
+#: Seconds of silence, where a detector has frames, after which it is asked what became of them.
+_ASK_AFTER: Final = 1.0
+_PAUSES: Final = (0.1, 2.0)  # seconds: the first and the longest, where a detector refuses
+#: What grpc.aio raises where a call that is over is written to or read from, besides its status.
+_OVER: Final = (grpc.aio.UsageError, grpc.aio.InternalError, asyncio.InvalidStateError)
+
+
+class Owner(Protocol):
+    """Whose frames they are: it is told what becomes of them."""
+
+    async def on_answer(self, entry: Entry, response: pb.StreamDetectionsResponse) -> None:
+        """Take an answer."""
+
+    async def on_configured(self, config: pb.StreamConfig, *, asked: bool) -> None:
+        """Learn which configuration applies, and whether the client asked for it."""
+
+    async def on_config_refused(self, message: str) -> None:
+        """Learn that the detector does not accept the configuration; the one before applies again."""
+
+    async def on_unavailable(self, details: str) -> None:
+        """Learn that no detector answers; told once, until one does again."""
+
+    async def on_given_up(self, entry: Entry) -> None:
+        """Learn that a frame was with several calls as they ended."""
+
+    def on_drops(self, drops: Iterable[pb.DropCount], lost: int) -> None:
+        """Learn of frames that were dropped by the detector, and of those lost with it."""
+
+
+class _Unconfirmed(NamedTuple):
+    """A configuration that was sent, and not answered yet.
+
+    Attributes:
+        config: as it was sent.
+        frames: sent before it in this call.
+    """
+
+    config: pb.StreamConfig
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """How a call ended.
+
+    Attributes:
+        details: why, for people.
+        answered: whether anything had come back.
+        refused: a configuration that ended it, because the detector does not accept it.
+    """
+
+    details: str
+    answered: bool
+    refused: pb.StreamConfig | None
+
+
+class DetectorStream:
+    """Feeds a queue's frames to a detector and takes its answers, for as long as `run` runs.
+
+    A call is opened once there is something to send. What the detector is asked for, one write at a time, is
+    done by a task of its own, so that a detector that does not read holds up no answers.
+
+    A detector tells of the frames that it dropped with whatever it sends next. Where that is nothing, it is asked:
+    it answers a configuration at once, also one that it has already.
+
+    Attributes:
+        config: that applies to frames that come now.
+        available: whether a detector answers, as far as the owner was told.
+    """
+
+    def __init__(
+        self, detectors: Detectors, queue: FrameQueue, owner: Owner, camera: str, timeout: float
+    ) -> None:
+        """Make it.
+
+        Args:
+            detectors: to choose from.
+            queue: of the connection.
+            owner: is told what becomes of the frames.
+            camera: the name of frames that carry none, where the client gives none.
+            timeout: seconds after which a detector that has frames and answers nothing is given up.
+        """
+        self._detectors: Final = detectors
+        self._queue: Final = queue
+        self._owner: Final = owner
+        self._camera: Final = camera
+        self._timeout: Final = timeout
+        self.config = pb.StreamConfig(camera=camera)
+        self._confirmed = self.config  # the last one that a detector took
+        self._owed: Final[list[pb.StreamConfig]] = []  # to be confirmed to the client
+        self._sent: pb.StreamConfig | None = None  # the last one, in the call under way
+        self._unconfirmed: Final[deque[_Unconfirmed]] = deque()  # likewise
+        self._accounted = 0  # frames that were answered or told as dropped; likewise
+        self._heard = False  # anything; likewise
+        self._ask_at = 0.0
+        self._deadline = 0.0
+        self._work: Final = asyncio.Event()
+        self._patience: asyncio.Timeout | None = None
+        self.available = True
+
+    def configure(self, config: pb.StreamConfig) -> None:
+        """Serve the frames that come from here on so.
+
+        One that is replaced before it was sent is not confirmed.
+        """
+        if self._owed and self._owed[-1] is not self._sent:
+            self._owed.pop()
+        self.config = pb.StreamConfig()
+        self.config.CopyFrom(config)
+        self.config.camera = config.camera or self._camera
+        self._owed.append(self.config)
+        self._work.set()
+
+    def wake(self) -> None:
+        """Learn that there is a frame in the queue."""
+        self._work.set()
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        avoid: DetectorLink | None = None
+        first_pause, longest_pause = _PAUSES
+        failures, pause = 0, first_pause
+        while True:
+            while not (self._queue.waiting or self._owed):
+                self._work.clear()
+                await self._work.wait()
+            if self._detectors.choose() is None:
+                await self._detectors.wait_heard()
+            link = self._detectors.choose(avoid) or self._detectors.choose()
+            if link is None:
+                await self._say_unavailable(self._detectors.unavailable())
+                await self._detectors.wait_serving()
+                continue
+            ended = await self._call(link)
+            await self._clean_up(ended)
+            if ended.refused is not None:
+                await self._refuse(ended.refused, ended.details)
+                continue
+            _log.info("stream.ended", detector=link.address, reason=ended.details)
+            avoid = link
+            if ended.answered:
+                failures, pause = 0, first_pause
+            failures += 1
+            if self._detectors.choose(avoid) is None or failures > len(self._detectors.links):
+                await self._say_unavailable(f"{link.address}: {ended.details}")
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, longest_pause)
+
+    async def _say_unavailable(self, details: str) -> None:
+        """Tell it once, until a detector answers again."""
+        if self.available:
+            self.available = False
+            await self._owner.on_unavailable(details)
+
+    async def _refuse(self, config: pb.StreamConfig, details: str) -> None:
+        """Go back to the configuration before."""
+        self._queue.replace_config(config, self._confirmed)
+        if self.config is config:
+            self.config = self._confirmed
+        self._owed[:] = [each for each in self._owed if each is not config]
+        await self._owner.on_config_refused(details)
+
+    async def _clean_up(self, ended: _Ended) -> None:
+        losses = self._queue.call_ended(had_them=ended.answered)
+        self._owner.on_drops((), losses.lost)
+        if losses.given_up is not None:
+            await self._owner.on_given_up(losses.given_up)
+
+    async def _call(self, link: DetectorLink) -> _Ended:
+        call: _Call = link.service.StreamDetections(metadata=link.metadata)
+        self._sent, self._heard, self._accounted = None, False, 0
+        self._unconfirmed.clear()
+        writer = asyncio.create_task(self._write(call))
+        link.streams += 1
+        refused, details = None, ""
+        try:
+            details = await self._read(call)
+        except TimeoutError:
+            details = f"it had frames, and answered none for {self._timeout:g} s"
+        except grpc.aio.AioRpcError as error:
+            details = f"{error.code().name}: {error.details()}"
+            if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                refused = self._suspect()
+        except _OVER as error:
+            details = str(error)
+        except asyncio.CancelledError:
+            if being_cancelled():
+                raise
+            details = "CANCELLED"
+        finally:
+            self._patience = self._sent = None
+            link.streams -= 1
+            writer.cancel()
+            # After its summary a detector waits for its client to fall silent; this tells it.
+            call.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+        del self._owed[:-1]  # the next detector is sent the last one only
+        return _Ended(details, self._heard, refused)
+
+    def _suspect(self) -> pb.StreamConfig | None:
+        """Return the first configuration of the call that no detector has taken yet; None where there is none."""
+        sent = (each.config for each in self._unconfirmed)
+        return next((config for config in sent if config is not self._confirmed), None)
+
+    async def _read(self, call: _Call) -> str:
+        """Take what comes until the detector ends the call in good order; return why it did."""
+        while True:
+            limit = self._deadline if self._queue.in_flight else None
+            async with asyncio.timeout_at(limit) as self._patience:
+                response = await call.read()
+            self._patience = None
+            if response is grpc.aio.EOF:
+                return "the detector ended the stream"
+            self._heard = True
+            self._ask_at = _now() + _ASK_AFTER
+            self._accounted += sum(each.count for each in response.drops)
+            progress = True
+            match response.WhichOneof("message"):
+                case "configured":
+                    asked = await self._take_confirmation(response)
+                    progress = asked or bool(response.drops)
+                case "summary":
+                    self._owner.on_drops(response.drops, 0)
+                    return "the detector goes down"
+                case _:
+                    await self._take(response)
+            if progress:  # to tell the client of it may have taken a while
+                self._deadline = _now() + self._timeout
+            self._work.set()  # there may be room for one more in flight, or a reason to ask
+
+    async def _take_confirmation(self, response: pb.StreamDetectionsResponse) -> bool:
+        """Learn that a configuration applies, and what became of the frames before it; return whether it was owed."""
+        if not self._unconfirmed:
+            return False  # it speaks of what it was not asked
+        config, frames = self._unconfirmed.popleft()
+        if self._accounted >= frames:
+            self._queue.dropped(frames)
+        self._owner.on_drops(response.drops, 0)
+        self._confirmed = config
+        owed = any(each is config for each in self._owed)
+        self._owed[:] = [each for each in self._owed if each is not config]
+        await self._owner.on_configured(response.configured, asked=owed)
+        return owed
+
+    async def _take(self, response: pb.StreamDetectionsResponse) -> None:
+        self.available = True
+        self._accounted += 1
+        self._owner.on_drops(response.drops, 0)
+        about = (response.result if response.HasField("result") else response.error).frame
+        entry = self._queue.answered(about.sequence)
+        self._work.set()  # there is room for one more in flight
+        if entry is not None:
+            await self._owner.on_answer(entry, response)
+
+    async def _write(self, call: _Call) -> None:
+        """Send what the queue has, each frame under its configuration, one write at a time.
+
+        Where the call is over, its reader learns why.
+        """
+        try:
+            while True:
+                config = self._queue.next_config() or self.config
+                if config is not self._sent or self._must_ask():
+                    self._sent = config
+                    self._unconfirmed.append(_Unconfirmed(config, self._queue.sent))
+                    await call.write(pb.StreamDetectionsRequest(config=config))
+                    continue
+                entry = self._queue.next_frame() if self._room() else None
+                if entry is None:
+                    await self._wait_for_work()
+                    continue
+                assert entry.request is not None
+                self._expect_answer()
+                await call.write(entry.request)
+        except (grpc.aio.AioRpcError, *_OVER):
+            pass
+        except Exception:
+            call.cancel()  # its reader would wait for ever
+            raise
+
+    async def _wait_for_work(self) -> None:
+        """Wait until there may be something to send, or it is time to ask."""
+        self._work.clear()
+        asking = self._queue.in_flight and not self._unconfirmed
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._ask_at if asking else None):
+                await self._work.wait()
+
+    def _must_ask(self) -> bool:
+        """Return whether the detector is to say what became of its frames; one question at a time."""
+        return bool(self._queue.in_flight) and not self._unconfirmed and _now() >= self._ask_at
+
+    def _room(self) -> bool:
+        return self._queue.in_flight < _MOST_IN_FLIGHT
+
+    def _expect_answer(self) -> None:
+        """Begin to lose patience, where the detector had no frames until now."""
+        if self._queue.in_flight > 1:
+            return
+        self._ask_at = _now() + _ASK_AFTER
+        self._deadline = _now() + self._timeout
+        if self._patience is not None:
+            self._patience.reschedule(self._deadline)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

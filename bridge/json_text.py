@@ -1,0 +1,118 @@
+"""Events from and to JSON text, and what is said of text that is none."""
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from bridge import events
+from bridge.errors import ErrorCode, Refused
+
+#: The years 1 to 9999, in milliseconds since the epoch; google.protobuf.Timestamp holds no others.
+_EARLIEST: Final = -62_135_596_800_000
+_LATEST: Final = 253_402_300_799_999
+
+
+class _Named(Struct, frozen=True):
+    event: str
+
+
+_named: Final = msgspec.json.Decoder(_Named)
+_encode: Final = msgspec.json.Encoder().encode
+_requests: Final[msgspec.json.Decoder[events.Request]] = msgspec.json.Decoder(events.Request)
+_header_requests: Final[msgspec.json.Decoder[events.HeaderRequest]] = msgspec.json.Decoder(
+    events.HeaderRequest
+)
+
+
+def encode(event: events.Event) -> bytes:
+    """Return an event as JSON text in UTF-8."""
+    return _encode(event)
+
+
+def decode_request(text: str | bytes) -> events.Request:
+    """Read a client's event of the JSON protocol.
+
+    Raises:
+        Refused: INVALID_MESSAGE or UNKNOWN_EVENT.
+    """
+    try:
+        return _requests.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise _refusal(text, error) from error
+
+
+def decode_header_request(text: bytes | memoryview) -> events.HeaderRequest:
+    """Read the header of a binary message.
+
+    Raises:
+        Refused: INVALID_MESSAGE or UNKNOWN_EVENT.
+    """
+    try:
+        return _header_requests.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise _refusal(text, error) from error
+
+
+def check_name(value: str, path: str) -> None:
+    """Check the length of a name, which the contract limits in bytes.
+
+    Raises:
+        Refused: it is too long.
+    """
+    if len(value.encode()) > events.MAX_NAME_BYTES:
+        raise Refused(
+            ErrorCode.INVALID_MESSAGE,
+            f"the message is not acceptable: {path} must be at most {events.MAX_NAME_BYTES} bytes of UTF-8",
+        )
+
+
+def check_timestamp(value: events.Number) -> None:
+    """Check that a time can be told in the contract.
+
+    Raises:
+        Refused: it is before the year 1 or after 9999.
+    """
+    if not _EARLIEST <= value <= _LATEST:
+        raise Refused(
+            ErrorCode.INVALID_MESSAGE,
+            "the message is not acceptable: data.timestamp must be milliseconds since the epoch, in "
+            "the years 1 to 9999",
+        )
+
+
+def _refusal(text: str | bytes | memoryview, error: Exception) -> Refused:
+    """Say what is wrong with a message, and what to do about it."""
+    if isinstance(error, RecursionError):
+        return Refused(ErrorCode.INVALID_MESSAGE, "the message is nested too deeply")
+    if not isinstance(error, msgspec.ValidationError):
+        return Refused(
+            ErrorCode.INVALID_MESSAGE,
+            'the message is not JSON; send an object with "event" and "data"',
+            str(error),
+        )
+    known = events.names(events.Request)
+    try:
+        name = _named.decode(text).event
+    except (msgspec.DecodeError, RecursionError):
+        return Refused(
+            ErrorCode.INVALID_MESSAGE,
+            f'the message must be an object with "event", one of {", ".join(known)}',
+            str(error),
+        )
+    if name not in known:
+        return Refused(
+            ErrorCode.UNKNOWN_EVENT,
+            f"there is no event {name[:80]!r}; send one of {', '.join(known)}",
+        )
+    hint = ""
+    if "unknown field" in str(error):
+        hint = (
+            "; this version knows camera, settings (confidence_threshold, crowd_threshold), "
+            "max_frame_rate and buffer_frames"
+        )
+    return Refused(
+        ErrorCode.INVALID_MESSAGE,
+        f"the {name} message is not acceptable: {error}{hint}",
+        str(error),
+    )

@@ -1,0 +1,47 @@
+"""How a process tells its supervisor that it serves: the protocol of sd_notify(3), READY=1 to a socket."""
+
+import asyncio
+import os
+import socket
+from contextlib import suppress
+from typing import Final, Self
+
+VARIABLE: Final = "NOTIFY_SOCKET"
+_READY: Final = b"READY=1"
+_MOST_BYTES: Final = 4096
+
+
+def say_ready() -> None:
+    """Tell whoever supervises this process, if anyone does, that it serves."""
+    name = os.environ.get(VARIABLE)
+    if not name:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out, suppress(OSError):
+        out.sendto(_READY, _address(name))
+
+
+class ReadySocket:
+    """Where a child says that it is ready; a name that is no file, so it leaves nothing behind."""
+
+    def __init__(self, name: str) -> None:
+        self.name: Final = f"@crowd-detector-{os.getpid()}-{name}"
+        self.ready: Final = asyncio.Event()
+        self._socket: Final = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+    def __enter__(self) -> Self:
+        self._socket.setblocking(False)
+        self._socket.bind(_address(self.name))
+        asyncio.get_running_loop().add_reader(self._socket, self._read)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
+
+    def _read(self) -> None:
+        if _READY in self._socket.recv(_MOST_BYTES).split(b"\n"):
+            self.ready.set()
+
+
+def _address(name: str) -> str:
+    return "\0" + name[1:] if name.startswith("@") else name

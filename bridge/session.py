@@ -1,0 +1,328 @@
+"""One client's connection, from its first event to its last: what it sends, what it is told, in what order."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+import structlog
+from crowd.detector.v1 import detector_pb2 as pb
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
+from websockets.protocol import State
+
+from bridge import alerts, events, protocols, translation
+from bridge.detector_stream import DetectorStream
+from bridge.detectors import Detectors
+from bridge.errors import ErrorCode, Refused
+from bridge.frame_queue import Entry, FrameQueue, Message
+from bridge.rate_limit import Pace, TokenBucket, Verdict
+from bridge.refusals import echo, error_event
+from bridge.settings import Settings
+
+_log = structlog.get_logger()
+
+#: Why connections are closed at a drain.
+GOES_DOWN: Final = "the bridge goes down; connect again"
+#: Messages of a connection that may be unanswered: frames that wait or are with the detector, and refusals
+#: whose turn has not come. A client that sends more nonsense than that is not read until some are told.
+_MOST_UNANSWERED: Final = 128
+#: Calls that a frame may be with as they end, before it is blamed for it.
+_MOST_TRIES: Final = 2
+_CLIENT_SLOW: Final = "client_slow"
+_RATE_LIMITED: Final = "rate_limited"
+_SUPERSEDED: Final = "superseded"
+
+
+class Session:
+    """Serves one client that was let in.
+
+    Two tasks share the work: this one reads, and `DetectorStream` sends frames to a detector and takes
+    answers. Both write, in turns; so a client that does not read stops the answers, but never the reading of its
+    frames, of which the newest wins.
+    """
+
+    def __init__(
+        self,
+        websocket: ServerConnection,
+        protocol: protocols.WireProtocol,
+        detectors: Detectors,
+        settings: Settings,
+    ) -> None:
+        self._websocket: Final = websocket
+        self._protocol: Final = protocol
+        self._settings: Final = settings
+        self._client_id: Final = str(websocket.id)
+        self._bucket: Final = TokenBucket(settings.max_frame_rate, settings.max_frame_burst)
+        self._pace: Final = Pace()
+        self._queue: Final = FrameQueue(
+            max_frames=settings.bridge_buffer_frames,
+            max_bytes=settings.bridge_buffer_bytes,
+            max_tries=_MOST_TRIES,
+        )
+        self._stream: Final = DetectorStream(
+            detectors, self._queue, self, self._client_id, settings.detector_timeout
+        )
+        self._streaming: asyncio.Task[None] | None = None
+        self._alerts: Final = alerts.Subscription(detectors, self._on_alert, self._on_no_alerts)
+        self._drops: Final[Counter[str]] = Counter()  # not told yet
+        self._received = 0
+        self._writing: Final = asyncio.Lock()
+        self._fewer: Final = asyncio.Event()  # messages unanswered than before
+        self._silence: asyncio.Timeout | None = None
+        self._draining = False
+
+    async def run(self) -> None:
+        """Serve until the client leaves, is silent for too long, or `drain` was called."""
+        closed = asyncio.create_task(self._websocket.wait_closed())
+        closed.add_done_callback(lambda _: self._fewer.set())
+        try:
+            await self._send_event(
+                events.Connected(events.ConnectedData(self._client_id, time.time_ns() // 1_000_000))
+            )
+            await self._read()
+        except ConnectionClosed:
+            pass
+        finally:
+            await self._alerts.end()
+            for task in (self._streaming, closed):
+                if task is not None:
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+            # Both know this session, and hold images; in a cycle they would stay until the cyclic
+            # collector comes by, and clients that reconnect would fill memory meanwhile.
+            self._queue.clear()
+            self._streaming = None
+            del self._stream, self._alerts
+            _log.info(
+                "session.ended",
+                client_id=self._client_id,
+                messages=self._received,
+                close_code=self._websocket.close_code,
+            )
+
+    def drain(self) -> None:
+        """Read no more; answer what was read, then close with 1001."""
+        self._draining = True
+        self._wait_until(asyncio.get_running_loop().time())
+
+    # ---- What the client sends ----
+
+    async def _read(self) -> None:
+        """Take messages until the client is silent for too long, or `drain` was called; then close."""
+        try:
+            async with asyncio.timeout(None) as self._silence:
+                self._rearm()
+                while not self._draining:
+                    message = await self._websocket.recv()
+                    self._rearm()
+                    await self._take(message)
+        except TimeoutError:
+            if not self._draining:
+                await self._websocket.close(
+                    CloseCode.NORMAL_CLOSURE,
+                    f"nothing was sent for {self._settings.idle_timeout:g} s (IDLE_TIMEOUT)",
+                )
+                return
+        finally:
+            self._silence = None
+        while self._stream.available and await self._more_than(0):
+            pass
+        await self._websocket.close(CloseCode.GOING_AWAY, GOES_DOWN)
+
+    def _rearm(self) -> None:
+        """Begin to wait for the next message; one who subscribed need not send any."""
+        idle = self._settings.idle_timeout
+        if self._draining:
+            return
+        now = asyncio.get_running_loop().time()
+        self._wait_until(now + idle if idle and not self._alerts.active else None)
+
+    def _wait_until(self, when: float | None) -> None:
+        if self._silence is not None and not self._silence.expired():
+            self._silence.reschedule(when)
+
+    async def _take(self, message: str | bytes) -> None:
+        self._received += 1
+        sequence = self._received
+        verdict = self._bucket.admit(time.monotonic())
+        try:
+            if verdict is Verdict.ADMITTED:
+                await self._act(self._protocol.decode(message), sequence)
+                return
+            self._drops[_RATE_LIMITED] += 1
+            if verdict is Verdict.FIRST_REFUSED:
+                raise Refused(
+                    ErrorCode.RATE_LIMITED,
+                    f"more than {self._settings.max_frame_rate:g} messages a second came on this connection, "
+                    "and are passed over; send fewer, or raise MAX_FRAME_RATE",
+                )
+        except Refused as refused:
+            await self._refuse(refused, sequence)
+
+    async def _act(self, request: protocols.Incoming, sequence: int) -> None:
+        match request:
+            case protocols.IncomingFrame():
+                self._take_frame(request, sequence)
+            case pb.StreamConfig():
+                self._pace.change(request.max_frame_rate)
+                self._stream.configure(request)
+                self._start_streaming()
+            case events.SubscribeAlerts():
+                await self._alerts.begin(request.data.cameras if request.data else [])
+                self._rearm()
+            case events.UnsubscribeAlerts():
+                await self._alerts.end()
+                self._rearm()
+            case events.Authenticate():
+                pass  # it is in already
+
+    def _take_frame(self, frame: protocols.IncomingFrame, sequence: int) -> None:
+        size, most = protocols.image_size(frame.request.frame), self._settings.max_frame_bytes
+        if size > most:
+            raise Refused(
+                ErrorCode.FRAME_TOO_LARGE,
+                f"the image has {size:,} bytes, and at most {most:,} are accepted (MAX_FRAME_BYTES); send a "
+                "smaller picture, or compress it more",
+            )
+        if not self._pace.admit(time.monotonic()):
+            self._drops[_RATE_LIMITED] += 1
+            return
+        entry = Entry(sequence, frame.timestamp, frame.request, size, self._stream.config)
+        dropped = self._queue.put_frame(entry)
+        if dropped:
+            self._drops[_CLIENT_SLOW if self._writing.locked() else _SUPERSEDED] += dropped
+        self._stream.wake()
+        self._start_streaming()
+
+    def _start_streaming(self) -> None:
+        if self._streaming is None:
+            self._streaming = asyncio.create_task(self._stream.run())
+            self._streaming.add_done_callback(self._on_done)
+
+    def _on_done(self, task: "asyncio.Task[None]") -> None:
+        """See to it that a task that failed does not leave a client waiting."""
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and not isinstance(error, ConnectionClosed):
+            _log.error("session.failed", client_id=self._client_id, exc_info=error)
+            if self._websocket.state is State.OPEN:
+                self._websocket.transport.abort()
+
+    # ---- What becomes of its frames: see detector_stream.Owner ----
+
+    async def on_answer(self, entry: Entry, response: pb.StreamDetectionsResponse) -> None:
+        """Tell what became of a frame, once the frames before it are answered."""
+        entry.answer = self._protocol.answer(
+            response, entry.sequence, entry.timestamp, self._told_drops()
+        )
+        await self._tell_ready()
+
+    async def on_configured(self, config: pb.StreamConfig, *, asked: bool) -> None:
+        """Keep to the rate that applies; tell the client that its configuration was taken.
+
+        What waited for frames that were dropped before it may be told, too.
+        """
+        self._pace.change(config.max_frame_rate)
+        await self._tell_ready()
+        if asked:
+            await self._send(self._protocol.configured(config))
+
+    async def on_config_refused(self, message: str) -> None:
+        """Tell that a configuration was not taken."""
+        await self._send_event(error_event(Refused(ErrorCode.INVALID_MESSAGE, message)))
+
+    async def on_unavailable(self, details: str) -> None:
+        """Tell that no detector answers."""
+        refused = Refused(
+            ErrorCode.DETECTOR_UNAVAILABLE,
+            "no detector answers; this connection stays, and its frames are taken again once one does",
+            details,
+        )
+        await self._send_event(error_event(refused, drops=self._told_drops()))
+        await self._tell_ready()
+
+    async def on_given_up(self, entry: Entry) -> None:
+        """Tell that a frame will not be tried again."""
+        refused = Refused(
+            ErrorCode.PROCESSING_ERROR,
+            f"{_MOST_TRIES} detectors ended while they had this frame; it is not tried again",
+        )
+        entry.answer = protocols.event_message(
+            error_event(refused, echo(entry.sequence, entry.timestamp))
+        )
+        await self._tell_ready()
+
+    def on_drops(self, drops: Iterable[pb.DropCount], lost: int) -> None:
+        """Count frames that were dropped elsewhere; the next answer tells of them."""
+        self._drops.update(translation.named_drops(drops))
+        if lost:
+            self._drops[translation.LOST] += lost
+        self._fewer.set()
+
+    # ---- What the client is told ----
+
+    async def _refuse(self, refused: Refused, sequence: int) -> None:
+        """Answer a message with an error, once the frames before it are answered."""
+        entry = Entry(sequence)
+        entry.answer = protocols.event_message(
+            error_event(refused, echo(entry.sequence, entry.timestamp))
+        )
+        self._queue.put_answer(entry)
+        await self._tell_ready()
+        while await self._more_than(_MOST_UNANSWERED):
+            pass
+
+    async def _more_than(self, count: int) -> bool:
+        """Wait until something is answered, where more messages than these are not; return whether they were."""
+        if len(self._queue) <= count or self._websocket.state is not State.OPEN:
+            return False
+        self._fewer.clear()
+        await self._fewer.wait()
+        return True
+
+    async def _tell_ready(self) -> None:
+        async with self._writing:
+            while answer := self._queue.ready(in_order=self._stream.available):
+                await self._write(answer)
+        self._fewer.set()
+
+    def _told_drops(self) -> dict[str, int]:
+        drops = dict(self._drops)
+        self._drops.clear()
+        return drops
+
+    async def _on_no_alerts(self, reason: str) -> None:
+        self._rearm()
+        refused = Refused(
+            ErrorCode.DETECTOR_UNAVAILABLE,
+            "the detector does not give alerts, so there is no subscription; results carry their own "
+            "alerts all the same",
+            reason,
+        )
+        await self._send_event(error_event(refused))
+
+    async def _on_alert(self, alert: pb.Alert) -> None:
+        await self._send_event(translation.to_alert(alert))
+
+    async def _send_event(self, event: events.Event) -> None:
+        await self._send(protocols.event_message(event))
+
+    async def _send(self, message: Message) -> None:
+        async with self._writing:
+            await self._write(message)
+
+    async def _write(self, message: Message) -> None:
+        limit = self._settings.websocket_write_timeout
+        try:
+            async with asyncio.timeout(limit):
+                await self._websocket.send(message.data, text=message.text)
+        except TimeoutError:
+            _log.info("client.not_reading", client_id=self._client_id, seconds=limit)
+            # There is no telling it why: a close frame would wait behind what it does not read.
+            self._websocket.transport.abort()
+            await self._websocket.wait_closed()
+            raise self._websocket.close_exc from None

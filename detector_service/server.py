@@ -138,12 +138,7 @@ class DetectorServer:
             precision=settings.precision,
             parallel=workers,
             max_input=settings.max_frame_size,
-            gpu=engines.GpuOptions(
-                use=settings.use_gpu,
-                tensorrt=settings.tensorrt_enabled,
-                batch=settings.engine_batch,
-                memory_fraction=settings.gpu_memory_fraction,
-            ),
+            gpu=settings.gpu,
             allow_unsafe=settings.allow_unsafe_models,
             stop=self._going_down,
         )

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from detector_service.crowd.alerts import CrowdAlertLevels
 from detector_service.detection.model_files import Choice
+from detector_service.engines import GpuOptions
 from detector_service.errors import ConfigurationError
 from detector_service.frame_settings import MAX_CROWD_THRESHOLD, MAX_FRAME_RATE, MAX_WAITING_FRAMES
 
@@ -144,6 +145,16 @@ class Settings(BaseSettings):
         """The body model's path, and whether it was set."""
         return Choice(
             "BODY_MODEL_PATH", self.body_model_path, "body_model_path" in self.model_fields_set
+        )
+
+    @property
+    def gpu(self) -> GpuOptions:
+        """Whether and how a GPU is used."""
+        return GpuOptions(
+            use=self.use_gpu,
+            tensorrt=self.tensorrt_enabled,
+            batch=self.engine_batch,
+            memory_fraction=self.gpu_memory_fraction,
         )
 
     def described(self) -> str:

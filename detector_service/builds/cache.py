@@ -77,7 +77,7 @@ class BuildCache:
             content: its content hash, which names the folder, so that other weights never find it.
         """
         self._path: Final = path
-        self._folders: Final = [root / content[:_DIGITS] for root in _roots(path)]
+        self._folders: Final = [root / content[:_DIGITS] for root in roots(path)]
 
     def writable(self) -> Path | None:
         """Return a folder to keep things in; None where nothing can be written anywhere."""
@@ -149,7 +149,36 @@ class BuildCache:
         return None
 
 
-def _roots(path: Path) -> Iterator[Path]:
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A build that lies in a cache.
+
+    Attributes:
+        path: its folder.
+        size: of its files, in bytes.
+        last_used: when its model was, in seconds since the epoch.
+    """
+
+    path: Path
+    size: int
+    last_used: float
+
+
+def kept(root: Path) -> Iterator[Kept]:
+    """Return what lies in a cache, whether it is intact or not."""
+    try:
+        models = sorted(_models(root))
+    except OSError:
+        return
+    for model in models:
+        for build in sorted(each.parent for each in model.glob(f"*/{_LIST}")):
+            with suppress(OSError):  # it may be dropped meanwhile
+                size = sum(file.stat().st_size for file in _files(build))
+                yield Kept(build, size, model.stat().st_mtime)
+
+
+def roots(path: Path) -> Iterator[Path]:
+    """Return the caches where builds of a model may lie, the first choice first."""
     yield path.parent / ".cache"
     base = os.environ.get("XDG_CACHE_HOME")
     try:

@@ -58,7 +58,7 @@ def exported(
             f"{weights}: PyTorch weights, which are exported once, and that needs PyTorch and Ultralytics: "
             "pip install 'crowd-detector[service,torch]'"
         )
-    _check_archive(weights)
+    check_archive(weights)
     return cache.build(
         name,
         lambda folder: _export(
@@ -81,8 +81,12 @@ def _maker() -> str | None:
     return None
 
 
-def _check_archive(weights: Path) -> None:
-    """Refuse what is no PyTorch file at once, before half a minute goes into starting the exporter."""
+def check_archive(weights: Path) -> None:
+    """Refuse what is no PyTorch file at once, before half a minute goes into starting PyTorch.
+
+    Raises:
+        ModelError: it is none, or it is damaged.
+    """
     try:
         with zipfile.ZipFile(weights) as archive:
             names = [name.rpartition("/")[2] for name in archive.namelist()]

@@ -7,6 +7,7 @@ import hashlib
 import os
 import pickle
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,28 @@ def load(weights: Path, content: str | None, workplace: Path, *, allow_unsafe: b
             f"{weights}: a model for the task '{model.task}'; a detection model (task 'detect') is needed"
         )
     return model
+
+
+def read_metadata(weights: Path, content: str, *, allow_unsafe: bool) -> dict[str, str]:
+    """Return `metadata` of weights that are not to be run.
+
+    Raises:
+        ModelError: as `load` does.
+        OSError: likewise.
+    """
+    with tempfile.TemporaryDirectory(prefix="crowd-detector-") as workplace:
+        return metadata(load(weights, content, Path(workplace), allow_unsafe=allow_unsafe).model)
+
+
+def metadata(network: Any) -> dict[str, str]:
+    """Return of a loaded model's network what the exporter would have written (ultralytics 8.4, ``engine/exporter.py``)."""
+    return {
+        "names": str(dict(network.names)),
+        "stride": str(int(max(network.stride))),
+        "imgsz": str(network.args.get("imgsz", 640)),
+        "task": "detect",
+        "end2end": str(getattr(network, "end2end", False)),
+    }
 
 
 def _ultralytics(config: Path, *, allow_unsafe: bool) -> Any:

@@ -63,9 +63,18 @@ class Choice:
 
 def embedded_model() -> Path:
     """Return the model that ships with the service: beside the code, or in a checkout's models/."""
+    return _shipped("crowd-n.onnx")
+
+
+def embedded_photograph() -> Path:
+    """Return the photograph that ships with the service: a person and a face, 512 x 512, public domain."""
+    return _shipped("astronaut.jpg")
+
+
+def _shipped(name: str) -> Path:
     package = Path(__file__).resolve().parent.parent
-    installed = package / "embedded" / "crowd-n.onnx"
-    return installed if installed.is_file() else package.parent / "models" / "crowd-n.onnx"
+    installed = package / "embedded" / name
+    return installed if installed.is_file() else package.parent / "models" / name
 
 
 def choose(face: Choice, body: Choice, loadable: tuple[str, ...]) -> tuple[ModelFile, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Final, Literal, NamedTuple, cast
 
 from detector_service.builds.cache import BuildCache
@@ -125,16 +126,24 @@ def load(name: str, path: Path, options: EngineOptions) -> Engine:
         ModelError: the engine is not installed, the file cannot be loaded, or the options do not suit
             this machine.
     """
+    factory = getattr(module(name, path), _REGISTRY[name].factory)
+    return cast("Callable[[Path, EngineOptions], Engine]", factory)(path, options)
+
+
+def module(name: str, path: Path) -> ModuleType:
+    """Return the module of the engine of this name, which is to run a file.
+
+    Raises:
+        ModelError: it is not installed; the text has the command that does it.
+    """
     entry = _REGISTRY[name]
     try:
-        module = import_module(entry.module)
+        return import_module(entry.module)
     except ImportError as error:
         raise ModelError(
             f"{path}: it is to run with the engine '{name}', and that is not installed ({error}): "
             f"pip install 'crowd-detector[{entry.extra}]', or set ENGINE=auto"
         ) from error
-    make = cast("Callable[[Path, EngineOptions], Engine]", getattr(module, entry.factory))
-    return make(path, options)
 
 
 def available_cores() -> int:

@@ -43,7 +43,7 @@ class TensorRTEngine(DeviceEngine):
             )
         device = f"cuda:{torch.cuda.current_device()}"
         torch.cuda.set_per_process_memory_fraction(options.gpu.memory_fraction, device)
-        file = path if path.suffix == ".engine" else _built(path, options)
+        file = path if path.suffix == ".engine" else built(path, options)
         try:
             data = file.read_bytes()
         except OSError as error:
@@ -125,8 +125,13 @@ class _Runs:
         return predictions
 
 
-def _built(source: Path, options: "EngineOptions") -> Path:
-    """Return the engine that was built of an ONNX file, or of the folder that weights were exported to."""
+def built(source: Path, options: "EngineOptions") -> Path:
+    """Return the engine that was built of an ONNX file, or of the folder that weights were exported to.
+
+    Raises:
+        ModelError: none can be built.
+        BuildStopped: it is not wanted any more.
+    """
     onnx = next(source.glob("*.onnx")) if source.is_dir() else source
     precision = "fp32" if options.precision == "fp32" else "fp16"
     gpu = re.sub(r"\W+", "_", torch.cuda.get_device_name())

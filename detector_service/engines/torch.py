@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from detector_service.builds import weights
+from detector_service.builds import export, weights
 from detector_service.engines.on_device import DeviceEngine
 from detector_service.errors import ModelError
 
@@ -33,6 +33,7 @@ class TorchEngine(DeviceEngine):
         if on_gpu:
             torch.cuda.set_per_process_memory_fraction(options.gpu.memory_fraction, device)
             torch.backends.cudnn.allow_tf32 = False  # fp32 is to be just that
+        export.check_archive(path)
         try:
             with tempfile.TemporaryDirectory(prefix="crowd-detector-") as workplace:
                 network = weights.load(
@@ -41,7 +42,7 @@ class TorchEngine(DeviceEngine):
         except OSError as error:
             raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
         network = network.eval().requires_grad_(False).fuse(verbose=False)
-        metadata = _metadata(network)
+        metadata = weights.metadata(network)
         kind = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
         try:
             network = network.to(device=device, dtype=kind, memory_format=torch.channels_last)
@@ -59,17 +60,6 @@ class TorchEngine(DeviceEngine):
             precision=precision,
             batch=options.gpu.batch,
         )
-
-
-def _metadata(network: Any) -> dict[str, str]:
-    """Return what the exporter would have written (ultralytics 8.4, ``engine/exporter.py``)."""
-    return {
-        "names": str(dict(network.names)),
-        "stride": str(int(max(network.stride))),
-        "imgsz": str(network.args.get("imgsz", 640)),
-        "task": "detect",
-        "end2end": str(getattr(network, "end2end", False)),
-    }
 
 
 def _decode_in_full(head: Any) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from typing import Final
 import structlog
 
 from detector_service import logs
+from detector_service.builds.cache import BuildStopped
 from detector_service.errors import ConfigurationError, ModelError
 from detector_service.readiness import say_ready
 from detector_service.server import DetectorServer
@@ -110,7 +112,8 @@ async def _reload(server: DetectorServer, hang_up: asyncio.Event) -> None:
     while True:
         await hang_up.wait()
         hang_up.clear()
-        await server.reload()
+        with suppress(ModelError, BuildStopped):  # the log has it
+            await server.reload()
 
 
 def _on_signals() -> tuple[asyncio.Event, asyncio.Event]:

@@ -20,9 +20,11 @@ from detector_service.detection import model_files
 from detector_service.detection.detector import Detector
 from detector_service.errors import ConfigurationError, ModelError
 from detector_service.pipeline import FrameLimits, Pipeline
+from detector_service.rpc.admin import AdminServicer
 from detector_service.rpc.auth import TokenInterceptor, Tokens
 from detector_service.rpc.frame_handler import Answer, FrameHandler, Job
 from detector_service.rpc.servicer import DetectorServicer
+from detector_service.rpc.status import not_ready, shutting_down
 from detector_service.scheduling.workers import Workers
 from detector_service.settings import Settings
 from detector_service.stats import Stats
@@ -30,7 +32,8 @@ from detector_service.stats import Stats
 _log = structlog.get_logger()
 
 _SERVICE: Final = detector_pb2.DESCRIPTOR.services_by_name["DetectorService"].full_name
-_REFLECTED: Final = (_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+_ADMIN: Final = detector_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
+_REFLECTED: Final = (_SERVICE, _ADMIN, health.SERVICE_NAME, reflection.SERVICE_NAME)
 _WATCHERS_SECONDS: Final = 0.5  # for whoever watches health to read that it is over
 _LAG_INTERVAL: Final = 0.05  # seconds between two looks at the event loop's lateness
 
@@ -52,6 +55,8 @@ class DetectorServer:
         self._workers: Workers[Job, Answer] | None = None
         self._lag_watch: asyncio.Task[None] | None = None
         self._going_down: Final = threading.Event()
+        self._reloading: Final = asyncio.Lock()
+        self._reloads: Final[set[asyncio.Task[Detector]]] = set()
 
     async def listen(self) -> int:
         """Open the port; return its number.
@@ -60,18 +65,21 @@ class DetectorServer:
             ConfigurationError: the address cannot be used, or the tokens cannot be read.
         """
         settings = self._settings
-        interceptors = []
-        if settings.auth_tokens_file is not None:
-            interceptors.append(TokenInterceptor(Tokens.read(settings.auth_tokens_file)))
-        elif settings.tls_client_ca_file is None and not _loopback(settings.host):
+        if (
+            settings.auth_tokens_file is None
+            and settings.tls_client_ca_file is None
+            and not _loopback(settings.host)
+        ):
             _log.warning(
                 "auth.open",
                 message=f"anyone who reaches {settings.host} may call; set AUTH_TOKENS_FILE to ask for tokens",
             )
         self._server = grpc.aio.server(
-            interceptors=interceptors, options=_channel_options(settings)
+            interceptors=[_doorkeeper(settings)], options=_channel_options(settings)
         )
         detector_pb2_grpc.add_DetectorServiceServicer_to_server(self._servicer, self._server)
+        admin = AdminServicer(self._reload_for_caller)
+        detector_pb2_grpc.add_AdminServiceServicer_to_server(admin, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(_REFLECTED, self._server)
         await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -93,34 +101,61 @@ class DetectorServer:
         self._servicer.serve(detector, self._workers)
         await self._say(health_pb2.HealthCheckResponse.SERVING)
 
-    async def reload(self) -> None:
+    async def reload(self) -> Detector:
         """Load the models anew beside those that serve, and let them take over between two frames.
 
-        If they cannot serve, those that do go on; the log says why.
+        Returns:
+            The models that serve now. One reload waits for another.
+
+        Raises:
+            ModelError: they cannot serve, and those from before do; the log says so too.
+            BuildStopped: the service goes down.
         """
-        assert self._workers is not None, "`load` comes first"
-        _log.info("models.reloading")
-        try:
-            detector = await self._load_models(self._workers.count)
+        async with self._reloading:
+            assert self._workers is not None, "`load` comes first"
+            _log.info("models.reloading")
             try:
-                await self._workers.change(self._handlers(detector))
-            except BaseException:
-                await asyncio.to_thread(detector.close)
+                detector = await self._load_models(self._workers.count)
+                try:
+                    await self._workers.change(self._handlers(detector))
+                except BaseException:
+                    await asyncio.to_thread(detector.close)
+                    raise
+            except BuildStopped:
                 raise
-        except BuildStopped:
-            return
-        except Exception as error:  # noqa: BLE001 - whatever it is, there are models that serve
-            _log.error(
-                "models.reload_failed",
-                message=f"{error}; the models that were loaded before serve on",
-                exc_info=not isinstance(error, ModelError),
-            )
-            return
-        old, self._detector = self._detector, detector
-        self._servicer.serve(detector, self._workers)
-        if old is not None:
-            await asyncio.to_thread(old.close)
-        _log.info("models.reloaded")
+            except Exception as error:
+                foreseen = isinstance(error, ModelError)
+                cause = str(error) if foreseen else f"{type(error).__name__}: {error}"
+                message = f"{cause}; the models that were loaded before serve on"
+                _log.error("models.reload_failed", message=message, exc_info=not foreseen)
+                raise ModelError(message) from error
+            old, self._detector = self._detector, detector
+            self._servicer.serve(detector, self._workers)
+            if old is not None:
+                await asyncio.to_thread(old.close)
+            _log.info("models.reloaded")
+            return detector
+
+    async def _reload_for_caller(self) -> Detector:
+        """Reload; where the caller leaves meanwhile, that goes on, as nothing else would close what it loads."""
+        if self._going_down.is_set():
+            raise shutting_down()
+        if self._workers is None:
+            raise not_ready()
+        reload = asyncio.create_task(self.reload())
+        self._reloads.add(reload)
+        reload.add_done_callback(self._forget)
+        try:
+            return await asyncio.shield(reload)
+        except (BuildStopped, asyncio.CancelledError):
+            if not reload.done():  # it is the caller that left
+                raise
+            raise shutting_down() from None
+
+    def _forget(self, reload: "asyncio.Task[Detector]") -> None:
+        self._reloads.discard(reload)
+        if not reload.cancelled():
+            reload.exception()  # the log has it, and perhaps a caller
 
     def _handlers(self, detector: Detector) -> Callable[[], FrameHandler]:
         settings = self._settings
@@ -165,6 +200,8 @@ class DetectorServer:
         4. The workers end, then the models are let go.
         """
         self._going_down.set()
+        for reload in self._reloads:
+            reload.cancel()
         await self._health.enter_graceful_shutdown()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_timeout):
@@ -172,6 +209,8 @@ class DetectorServer:
         if self._server is not None:
             # Not at once: with no time to spare gRPC tells even idle clients of an internal error.
             await self._server.stop(_WATCHERS_SECONDS)
+        if self._reloads:
+            await asyncio.wait(self._reloads)
         if self._lag_watch is not None:
             self._lag_watch.cancel()
         if self._workers is not None:
@@ -201,7 +240,7 @@ class DetectorServer:
             ) from error
 
     async def _say(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:
-        for name in ("", _SERVICE):
+        for name in ("", _SERVICE, _ADMIN):
             await self._health.set(name, status)
 
     async def _watch_loop(self) -> None:
@@ -211,6 +250,17 @@ class DetectorServer:
             due = loop.time() + _LAG_INTERVAL
             await asyncio.sleep(_LAG_INTERVAL)
             self.stats.loop_lag.append(max(loop.time() - due, 0.0))
+
+
+def _doorkeeper(settings: Settings) -> TokenInterceptor:
+    users, admins = (
+        None if path is None else Tokens.read(variable, path)
+        for variable, path in (
+            ("AUTH_TOKENS_FILE", settings.auth_tokens_file),
+            ("ADMIN_TOKENS_FILE", settings.admin_tokens_file),
+        )
+    )
+    return TokenInterceptor(users, admins)
 
 
 def _channel_options(settings: Settings) -> list[tuple[str, int]]:

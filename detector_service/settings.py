@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     tls_key_file: _File | None = None
     tls_client_ca_file: _File | None = None
     auth_tokens_file: _File | None = None
+    admin_tokens_file: _File | None = None
 
     # Models and how they run.
     face_model_path: Path = Path("./models/YOLO12n_finetuned/best.pt")

@@ -12,6 +12,7 @@ from crowd.detector.v1 import detector_pb2 as pb
 from crowd_detector import AsyncDetectorClient, Result
 
 from detector_service.detection.model_files import content_hash, embedded_model
+from detector_service.errors import ModelError
 from detector_service.pipeline import Pipeline
 from tests.servers import Process, connected, service_process, serving
 
@@ -53,7 +54,7 @@ async def test_new_weights_take_over_between_two_frames(path: Path, photo: bytes
     ):
         stream = client.stream(frames(), when_full="wait")
         exchanged: list[bool] = []  # a face is smaller than its body
-        reloading: asyncio.Task[None] | None = None
+        reloading: asyncio.Task[object] | None = None
         async for result in stream:
             assert isinstance(result, Result)
             face, body = result.faces[0].box, result.bodies[0].box
@@ -83,9 +84,11 @@ async def test_a_bad_file_leaves_the_old_model_serving(
         connected(running.address) as stub,
     ):
         truncated(path)
-        await running.server.reload()
+        with pytest.raises(ModelError, match="serve on"):
+            await running.server.reload()
         path.unlink()  # noqa: ASYNC240 - nothing else runs here
-        await running.server.reload()
+        with pytest.raises(ModelError, match="serve on"):
+            await running.server.reload()
         answer = await stub.Detect(pb.DetectRequest(frame=pb.Frame(encoded=photo)))
         info = await stub.GetModelInfo(pb.GetModelInfoRequest())
     assert answer.result.faces
@@ -110,7 +113,8 @@ async def test_what_fails_unforeseen_leaves_the_old_model_serving(
             raise MemoryError
 
         monkeypatch.setattr(Pipeline, "__init__", fails)
-        await running.server.reload()
+        with pytest.raises(ModelError, match="MemoryError"):
+            await running.server.reload()
         assert running.server._detector is old
         answer = await stub.Detect(pb.DetectRequest(frame=pb.Frame(encoded=photo)))
     assert answer.result.faces

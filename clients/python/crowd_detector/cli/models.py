@@ -57,3 +57,16 @@ def serving(connection: Connection, *, as_json: AsJson = False) -> None:
     from crowd_detector.cli import questions  # noqa: PLC0415
 
     questions.models(connection, as_json=as_json)
+
+
+@models.command()
+@connected
+def reload(connection: Connection, *, as_json: AsJson = False) -> None:
+    """Have the service load the files of its models anew; needs a token of its ADMIN_TOKENS_FILE.
+
+    The new models take over between two frames. If they cannot serve, those from before do, and what is wrong with
+    the new ones is said here (exit code 4).
+    """
+    from crowd_detector.cli import questions  # noqa: PLC0415
+
+    questions.reload_models(connection, as_json=as_json)

@@ -14,7 +14,7 @@ from detector_service.builds.export import Kind
 from detector_service.engines.base import Engine
 from detector_service.errors import ModelError
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,16 @@ class GpuOptions:
         tensorrt: whether models are built for it with TensorRT.
         batch: images that are run on it at once, at most.
         memory_fraction: of its memory, what this process may take.
+        graphs: whether what is done with a batch may be recorded, and replayed.
+        calibration: a folder of photographs, for "int8".
     """
 
     use: bool = False
     tensorrt: bool = False
     batch: int = 8
     memory_fraction: float = 0.9
+    graphs: bool = True
+    calibration: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +19,8 @@ from torchvision.ops import nms
 
 from detector_service.engines.base import InputShape, Predictions, Prepared
 from detector_service.engines.batching import Batcher, DeviceFullError, Ticket
+from detector_service.engines.cuda_graphs import GraphRecording
+from detector_service.engines.recordings import Recordings
 
 #: Ultralytics' default for `predict` (cfg/default.yaml: iou).
 _IOU_THRESHOLD: Final = 0.7
@@ -58,7 +61,9 @@ class DeviceEngine:
         *,
         device: str,
         precision: str,
+        pictures: Any,
         batch: int,
+        keep: Callable[[], object] | None = None,
     ) -> None:
         """Make it.
 
@@ -67,22 +72,26 @@ class DeviceEngine:
                 built in, for pictures of the shape (batch, 3, height, width), red-green-blue in [0, 1].
             metadata: as the exporter writes them.
             device: "cpu" or "cuda:0".
-            precision: of the pictures: "fp32", "fp16" or "bf16".
+            precision: of the arithmetic: "fp32", "fp16", "bf16" or "int8".
+            pictures: the type of numbers that the pictures are made of, PyTorch's.
             batch: images in a batch, at most.
+            keep: gives what `forward` has made and reads again, which lets it be recorded as CUDA graphs; None
+                where it cannot or shall not be.
         """
         self.device: Final = device
         self.precision: Final = precision
         self.metadata: Final = {**metadata, "end2end": "True"}
         self._forward: Callable[[Any], Any] | None = forward
         self._end_to_end: Final = metadata.get("end2end") == "True"
-        self._type: Final = {
-            "fp32": torch.float32,
-            "fp16": torch.float16,
-            "bf16": torch.bfloat16,
-        }[precision]
+        self._type: Final = pictures
         self._batch: Final = batch
         self.batcher: Final[Batcher[Upload, Rows]] = Batcher(self._run, batch)
         self._stream: Final[Any] = _stream(device)
+        self.recordings: Recordings[Any] | None = None
+        if keep is not None and self.on_gpu:
+            self.recordings = Recordings(
+                partial(GraphRecording, self.predict, keep, device=device), batch
+            )
 
     @property
     def on_gpu(self) -> bool:
@@ -106,6 +115,7 @@ class DeviceEngine:
     def close(self) -> None:
         """Let go of the model; may be called twice. Nothing may be under way."""
         self._forward = None
+        self.recordings = None
         if self.on_gpu:
             torch.cuda.empty_cache()
 
@@ -125,6 +135,8 @@ class DeviceEngine:
                 raise
             # Its traceback would hold on to what did not fit, while less is tried.
             traceback.clear_frames(error.__traceback__)
+            if self.recordings is not None:
+                self.recordings.clear()
             if self.on_gpu:
                 torch.cuda.empty_cache()
             raise self.full(len(uploads)) from error
@@ -133,15 +145,22 @@ class DeviceEngine:
     def _compute(self, uploads: Sequence[Upload]) -> Rows:
         """Return the detections of all images: which image, then its row."""
         assert self._forward is not None, "the engine is closed"
-        pixels = torch.cat([upload.pixels for upload in uploads])
-        # Rows of pixels are PyTorch's channels-last; the flip makes them red-green-blue.
-        pictures = pixels.permute(0, 3, 1, 2).flip(1).to(self._type) / 255
-        predictions = self._forward(pictures.contiguous(memory_format=torch.channels_last))
+        images = [upload.pixels for upload in uploads]
+        _, height, width, _ = images[0].shape
+        replay = self.recordings and self.recordings.find(len(images), height, width)
+        predictions = replay(images) if replay else self.predict(torch.cat(images))
         read = read_end_to_end if self._end_to_end else read_anchors
         threshold = min(upload.threshold for upload in uploads)
-        owners, rows = read(predictions.float(), threshold)
+        owners, rows = read(predictions, threshold)
         answers: Rows = torch.cat([owners[:, None].to(rows), rows], dim=1).cpu().numpy()
         return answers
+
+    def predict(self, pixels: Any) -> Any:
+        """Return predictions at 32 bits for pixels, shape (images, height, width, 3), blue-green-red bytes."""
+        assert self._forward is not None, "the engine is closed"
+        # Rows of pixels are PyTorch's channels-last; the flip makes them red-green-blue.
+        pictures = pixels.permute(0, 3, 1, 2).flip(1).to(self._type) / 255
+        return self._forward(pictures.contiguous(memory_format=torch.channels_last)).float()
 
     def _in_order(self, uploads: Sequence[Upload]) -> Any:
         """Return a context in which work follows the arrival of these images."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import tensorrt
 import torch
 
-from detector_service.builds import child
+from detector_service.builds import calibration, child
 from detector_service.builds.cache import BuildName
 from detector_service.engines import engine_file
 from detector_service.engines.base import InputShape
@@ -55,7 +55,8 @@ class TensorRTEngine(DeviceEngine):
             runs,
             metadata,
             device=device,
-            precision=runs.precision,
+            precision=metadata.get("precision", runs.precision),
+            pictures=runs.type,
             batch=min(options.gpu.batch, runs.batch),
         )
 
@@ -99,7 +100,9 @@ class _Runs:
             else torch.float32
             for name in (self._input, self._output)
         }
-        self.precision: Final = "fp16" if self._types[self._input] == torch.float16 else "fp32"
+        self.type: Final = self._types[self._input]
+        #: As far as the engine itself shows it; what is built here says more in its metadata.
+        self.precision: Final = "fp16" if self.type == torch.float16 else "fp32"
         self._context: Final = self._engine.create_execution_context()
         if self._context is None:
             raise ModelError(
@@ -133,12 +136,18 @@ def built(source: Path, options: "EngineOptions") -> Path:
         BuildStopped: it is not wanted any more.
     """
     onnx = next(source.glob("*.onnx")) if source.is_dir() else source
-    precision = "fp32" if options.precision == "fp32" else "fp16"
+    precision = options.precision if options.precision in ("fp32", "int8") else "fp16"
+    photos: list[Path] = []
+    made_for: str = precision
+    if precision == "int8":
+        assert options.gpu.calibration is not None, "the settings demand it"
+        photos = calibration.photographs(options.gpu.calibration)
+        made_for += f"-{calibration.fingerprint(photos)}"
     gpu = re.sub(r"\W+", "_", torch.cuda.get_device_name())
     name = BuildName(
         "tensorrt",
         f"{options.gpu.batch}x{options.max_input}",
-        f"tensorrt-{tensorrt.__version__}-{gpu}-{precision}",
+        f"tensorrt-{tensorrt.__version__}-{gpu}-{made_for}",
     )
     assert options.builds is not None, "what is loaded for the service has a cache"
     if (found := options.builds.find(name)) is not None:
@@ -148,6 +157,7 @@ def built(source: Path, options: "EngineOptions") -> Path:
         "batch": options.gpu.batch,
         "longest": options.max_input // 32 * 32,
         "precision": precision,
+        "photographs": [str(photo.resolve()) for photo in photos],
         "workspace": _WORKSPACE,
     }
     folder = options.builds.build(

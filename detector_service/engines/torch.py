@@ -51,14 +51,18 @@ class TorchEngine(DeviceEngine):
                 f"{path}: it does not fit into the memory of {device}; raise GPU_MEMORY_FRACTION, or end what "
                 "else uses the GPU"
             ) from error
+        head = network.model[-1]
         if kind != torch.float32:
-            _decode_in_full(network.model[-1])
+            _decode_in_full(head)
         super().__init__(
             lambda pictures: network(pictures)[0],
             metadata,
             device=device,
             precision=precision,
+            pictures=kind,
             batch=options.gpu.batch,
+            # The places of boxes, which a head makes anew for another shape, and then forgets.
+            keep=(lambda: (head.anchors, head.strides)) if options.gpu.graphs else None,
         )
 
 
@@ -89,6 +93,10 @@ def _decode_in_full(head: Any) -> None:
 def _choose_precision(wanted: str, *, on_gpu: bool) -> str:
     if wanted == "auto":
         return "fp16" if on_gpu else "fp32"
+    if wanted == "int8":
+        raise ModelError(
+            "PRECISION=int8: PyTorch does not compute in it, TensorRT does; set TENSORRT_ENABLED=true, or PRECISION=auto"
+        )
     if wanted == "fp16" and not on_gpu:
         raise ModelError(
             "PRECISION=fp16: this is for GPUs, and the model runs on the processor; set PRECISION=auto"

@@ -85,7 +85,9 @@ class Device:
 
 def engine(device: Device, batch: int = 8) -> DeviceEngine:
     """Make an engine of this model on the processor."""
-    return DeviceEngine(device, METADATA, device="cpu", precision="fp32", batch=batch)
+    return DeviceEngine(
+        device, METADATA, device="cpu", precision="fp32", pictures=torch.float32, batch=batch
+    )
 
 
 def brightness(found: NDArray[np.float32]) -> float:

@@ -43,6 +43,11 @@ def files() -> Iterator[Files]:
             start = (
                 int(span.removeprefix("bytes=").rstrip("-")) if span and files.knows_ranges else 0
             )
+            if self.path.startswith("/moved/"):
+                self.send_response(302)
+                self.send_header("Location", self.path.removeprefix("/moved"))
+                self.end_headers()
+                return
             if self.path.endswith("missing.pt"):
                 self.send_error(404)
                 return

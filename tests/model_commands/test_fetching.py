@@ -54,6 +54,17 @@ def test_what_broke_off_goes_on_where_it_ended(files: Files, target: Path) -> No
     assert files.asked == ["", "bytes=400000-", "bytes=800000-"]
 
 
+def test_a_file_that_lies_elsewhere_is_followed(files: Files, target: Path) -> None:
+    """As GitHub's releases do, also where it goes on."""
+    elsewhere = Source.of(f"{files.address}/moved/best.pt", source(files).sha256)
+    files.breaks_after = 600_000
+    with pytest.raises(OfflineError):
+        fetch(elsewhere, target, quietly)
+    fetch(elsewhere, target, quietly)
+    assert target.read_bytes() == files.content
+    assert files.asked == ["", "", "bytes=600000-", "bytes=600000-"]
+
+
 def test_a_server_that_knows_no_ranges_begins_anew(files: Files, target: Path) -> None:
     """What had come is thrown away, and not put before it."""
     files.breaks_after = 400_000

@@ -1,5 +1,6 @@
 """``detector models``: which models serve, and what else an installed package adds (`COMMANDS`)."""
 
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, Final
 
@@ -20,12 +21,11 @@ class _Group(TyperGroup):
     """Finds the commands of others when they are wanted; without any is meant the one that asks the service."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        self._find_others()
-        return super().list_commands(ctx)
+        own = super().list_commands(ctx)
+        return [*own, *(name for name in _others() if name not in own)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        self._find_others()
-        return super().get_command(ctx, cmd_name)
+        return super().get_command(ctx, cmd_name) or _others().get(cmd_name)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         asks_for_help = args and args[0] in ctx.help_option_names
@@ -36,10 +36,15 @@ class _Group(TyperGroup):
             args = [_DEFAULT, *args]
         return super().parse_args(ctx, args)
 
-    def _find_others(self) -> None:
-        for point in entry_points(group=COMMANDS):
-            others: Any = get_command(point.load())
-            self.commands = {**others.commands, **self.commands}
+
+@cache
+def _others() -> dict[str, Any]:
+    """Return the commands that other packages bring, by name."""
+    found: dict[str, Any] = {}
+    for point in entry_points(group=COMMANDS):
+        group: Any = get_command(point.load())
+        found |= group.commands
+    return found
 
 
 models: Final = typer.Typer(

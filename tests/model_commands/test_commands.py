@@ -11,7 +11,13 @@ from crowd_detector.cli.failures import Failure
 from detector_service.detection.model_files import content_hash, embedded_model
 from detector_service.engines import selection
 from detector_service.errors import ModelError
-from detector_service.model_commands import surroundings, verification
+from detector_service.model_commands import (
+    inspection,
+    listing,
+    surroundings,
+    timing,
+    verification,
+)
 from detector_service.model_commands.surroundings import Way
 from tests.model_commands.conftest import Detector
 from tests.servers import ROOT
@@ -183,6 +189,28 @@ def test_one_engine_alone_is_no_comparison(
     said = capsys.readouterr()
     assert records(said.out)[0]["agrees"] is None
     assert "nothing to compare with" in said.err
+
+
+def test_people_get_tables(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is in the JSON, in words."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("FACE_MODEL_PATH", str(embedded_model()))
+    here = surroundings.look()
+    listing.run(here, as_json=False)
+    listed = capsys.readouterr().out
+    assert "not there; the embedded one serves" in listed
+    assert "`detector models fetch NAME` fetches: yolov8n" in listed
+    inspection.run(embedded_model(), here, as_json=False)
+    described = capsys.readouterr().out
+    assert "people and faces" in described.replace("faces and people", "people and faces")
+    assert "openvino at" in described
+    verification.run(embedded_model(), None, here, as_json=False)
+    assert "the reference" in capsys.readouterr().out
+    timing.run(embedded_model(), [1], 0.1, here, as_json=False)
+    assert "images/s" in capsys.readouterr().out
 
 
 def test_without_the_service_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

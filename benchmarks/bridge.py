@@ -53,6 +53,8 @@ _TARGETS: Final = {
     "fairness": (">=", 0.9),
     "idle_kb_per_connection": ("<=", 40.0),
     "memory_growth": ("<=", 1.02),
+    "start.seconds": ("<=", 1.0),
+    "start.rss_mb": ("<=", 80.0),
 }
 
 
@@ -268,6 +270,24 @@ async def _latency(
 # ---- Measurements --------------------------------------------------------------------------------
 
 
+async def _start(folder: Path, rounds: int) -> dict[str, Any]:
+    """Seconds from the start of the process to its first answer over HTTP, and its memory then."""
+    raw = []
+    async with _fake(folder) as (_, detector):
+        for _ in range(rounds):
+            began = time.perf_counter()
+            async with _bridge(folder, detector) as (process, address):
+                host, _, port = address.rpartition(":")
+                reader, writer = await asyncio.open_connection(host, int(port))
+                writer.write(f"GET /openapi.json HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
+                if b" 200 " not in (answer := await reader.readline()):
+                    raise SystemExit(f"/openapi.json answers {answer!r}")
+                seconds = time.perf_counter() - began
+                raw.append({"seconds": seconds, "rss_mb": process.memory_info().rss / 1e6})
+                writer.close()
+    return {name: median(each[name] for each in raw) for name in raw[0]} | {"raw": raw}
+
+
 async def _cpu(folder: Path, seconds: float) -> dict[str, float]:
     """Processor time of the bridge for a frame of 60 KB, with a detector that answers at once."""
     image = os.urandom(_FRAME_BYTES)
@@ -390,6 +410,8 @@ async def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     written.mkdir()
     frames.write(written)
     images = frames.read(written)
+    _say("start")
+    start = await _start(folder, options.rounds)
     _say("processor time of a frame")
     cpu = await _cpu(folder, options.seconds)
     _say("beside the stream")
@@ -399,6 +421,7 @@ async def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     _say(f"{options.idle} idle connections")
     idle = await _idle(folder, options.idle)
     return {
+        "start": start,
         "cpu_ms_per_frame": cpu,
         "saturation": ratios,
         "added_latency_ms": added,
@@ -427,6 +450,8 @@ def main() -> int:
         for group in ("cpu_ms_per_frame", "saturation", "added_latency_ms")
         for name, value in results[group].items()
     } | {
+        "start.seconds": results["start"]["seconds"],
+        "start.rss_mb": results["start"]["rss_mb"],
         "fairness": results["fairness"]["slowest_by_mean"],
         "memory_growth": results["fairness"]["growth"],
         "idle_kb_per_connection": results["idle"]["kb_per_connection"],

@@ -6,17 +6,16 @@ signal cut the drain short; with several workers, the code of one that could not
 
 import argparse
 import asyncio
-import socket
 import sys
 from importlib.metadata import version
 from typing import Final
 
 import structlog
 
-from bridge import logs
+from bridge import logs, ports
+from bridge.addresses import joined
 from bridge.connections import new_slots_file
 from bridge.errors import ConfigurationError
-from bridge.readiness import say_ready
 from bridge.settings import Settings, load_settings
 from bridge.supervisor import Command, Supervisor
 
@@ -62,8 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
 async def _watch_workers(settings: Settings) -> int:
     """Run several workers on one port; the kernel shares new connections out among them (SO_REUSEPORT)."""
     slots_file = new_slots_file()
-    with _reserved(settings.host, settings.port) as reserved:
-        port = reserved.getsockname()[1]
+    with ports.held(settings.host, settings.port) as port:
         workers = [
             Command(
                 f"worker-{number}",
@@ -85,42 +83,15 @@ async def _watch_workers(settings: Settings) -> int:
         def ready() -> None:
             _log.info(
                 "bridge.serving",
-                address=f"{settings.host}:{port}",
+                address=joined(settings.host, port),
                 tls=settings.tls_cert_file is not None,
                 workers=settings.bridge_workers,
             )
-            say_ready()
 
         def say(what: str) -> None:
             _log.error("worker.ended", message=what)
 
         return await Supervisor([workers], say, ready).run()
-
-
-def _reserved(host: str, port: int) -> socket.socket:
-    """Return a socket that holds the port for the workers; it does not listen, so it gets no connections.
-
-    Raises:
-        ConfigurationError: the address cannot be used.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        # Without SO_REUSEPORT first: a port that another bridge shares among its workers is not free.
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            address = probe.getsockname()
-        holder = socket.socket(family, kind, protocol)
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        holder.bind(address)
-    except OSError as error:
-        raise ConfigurationError(
-            f"HOST={host}, PORT={port}: cannot listen there ({error.strerror}); choose another, or end what "
-            "uses it"
-        ) from error
-    return holder
 
 
 if __name__ == "__main__":

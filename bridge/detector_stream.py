@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
@@ -118,7 +117,9 @@ class DetectorStream:
         self._ask_at = 0.0
         self._deadline = 0.0
         self._work: Final = asyncio.Event()
-        self._patience: asyncio.Timeout | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._reading = False  # from the call under way; not while the client is told
+        self._gave_up = False  # the call under way
         self.available = True
 
     def configure(self, config: pb.StreamConfig) -> None:
@@ -190,16 +191,15 @@ class DetectorStream:
             await self._owner.on_given_up(losses.given_up)
 
     async def _call(self, link: DetectorLink) -> _Ended:
-        call: _Call = link.service.StreamDetections(metadata=link.metadata)
+        call: _Call = link.stream_detections(metadata=link.metadata)
         self._sent, self._heard, self._accounted = None, False, 0
+        self._gave_up = False
         self._unconfirmed.clear()
         writer = asyncio.create_task(self._write(call))
         link.streams += 1
         refused, details = None, ""
         try:
             details = await self._read(call)
-        except TimeoutError:
-            details = f"it had frames, and answered none for {self._timeout:g} s"
         except grpc.aio.AioRpcError as error:
             details = f"{error.code().name}: {error.details()}"
             if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
@@ -210,8 +210,14 @@ class DetectorStream:
             if being_cancelled():
                 raise
             details = "CANCELLED"
+            if self._gave_up:
+                details = f"it had frames, and answered none for {self._timeout:g} s"
         finally:
-            self._patience = self._sent = None
+            self._sent = None
+            self._reading = False
+            if self._watch is not None:
+                self._watch.cancel()
+                self._watch = None
             link.streams -= 1
             writer.cancel()
             # After its summary a detector waits for its client to fall silent; this tells it.
@@ -228,10 +234,9 @@ class DetectorStream:
     async def _read(self, call: _Call) -> str:
         """Take what comes until the detector ends the call in good order; return why it did."""
         while True:
-            limit = self._deadline if self._queue.in_flight else None
-            async with asyncio.timeout_at(limit) as self._patience:
-                response = await call.read()
-            self._patience = None
+            self._reading = True
+            response = await call.read()
+            self._reading = False
             if response is grpc.aio.EOF:
                 return "the detector ended the stream"
             self._heard = True
@@ -249,7 +254,7 @@ class DetectorStream:
                     await self._take(response)
             if progress:  # to tell the client of it may have taken a while
                 self._deadline = _now() + self._timeout
-            self._work.set()  # there may be room for one more in flight, or a reason to ask
+            self._say_room()
 
     async def _take_confirmation(self, response: pb.StreamDetectionsResponse) -> bool:
         """Learn that a configuration applies, and what became of the frames before it; return whether it was owed."""
@@ -271,7 +276,7 @@ class DetectorStream:
         self._owner.on_drops(response.drops, 0)
         about = (response.result if response.HasField("result") else response.error).frame
         entry = self._queue.answered(about.sequence)
-        self._work.set()  # there is room for one more in flight
+        self._say_room()
         if entry is not None:
             await self._owner.on_answer(entry, response)
 
@@ -286,28 +291,21 @@ class DetectorStream:
                 if config is not self._sent or self._must_ask():
                     self._sent = config
                     self._unconfirmed.append(_Unconfirmed(config, self._queue.sent))
-                    await call.write(pb.StreamDetectionsRequest(config=config))
+                    await call.write(pb.StreamDetectionsRequest(config=config).SerializeToString())
                     continue
                 entry = self._queue.next_frame() if self._room() else None
                 if entry is None:
-                    await self._wait_for_work()
+                    self._work.clear()
+                    await self._work.wait()
                     continue
                 assert entry.request is not None
-                self._expect_answer()
+                self._expect_answer(call)
                 await call.write(entry.request)
         except (grpc.aio.AioRpcError, *_OVER):
             pass
         except Exception:
             call.cancel()  # its reader would wait for ever
             raise
-
-    async def _wait_for_work(self) -> None:
-        """Wait until there may be something to send, or it is time to ask."""
-        self._work.clear()
-        asking = self._queue.in_flight and not self._unconfirmed
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(self._ask_at if asking else None):
-                await self._work.wait()
 
     def _must_ask(self) -> bool:
         """Return whether the detector is to say what became of its frames; one question at a time."""
@@ -316,14 +314,42 @@ class DetectorStream:
     def _room(self) -> bool:
         return self._queue.in_flight < _MOST_IN_FLIGHT
 
-    def _expect_answer(self) -> None:
+    def _say_room(self) -> None:
+        """Let a frame be sent that waits because the detector had too many."""
+        if self._queue.waiting:
+            self._work.set()
+
+    def _expect_answer(self, call: _Call) -> None:
         """Begin to lose patience, where the detector had no frames until now."""
         if self._queue.in_flight > 1:
             return
-        self._ask_at = _now() + _ASK_AFTER
-        self._deadline = _now() + self._timeout
-        if self._patience is not None:
-            self._patience.reschedule(self._deadline)
+        now = _now()
+        self._ask_at = now + _ASK_AFTER
+        self._deadline = now + self._timeout
+        if self._watch is not None:
+            self._watch.cancel()
+        self._look_again(call)
+
+    def _look(self, call: _Call) -> None:
+        """See whether it is time to ask, or to give the detector up."""
+        self._watch = None
+        if not self._queue.in_flight:
+            return
+        if self._reading and _now() >= self._deadline:
+            self._gave_up = True
+            call.cancel()
+            return
+        if self._must_ask():
+            self._work.set()
+        self._look_again(call)
+
+    def _look_again(self, call: _Call) -> None:
+        # Both times move on with each answer. A timer that is moved with them would cost more than one that
+        # looks in vain.
+        now = _now()
+        due = [each for each in (self._ask_at, self._deadline) if each > now]
+        when = min([*due, now + _ASK_AFTER])
+        self._watch = asyncio.get_running_loop().call_at(when, self._look, call)
 
 
 def _now() -> float:

@@ -43,6 +43,7 @@ class DetectorLink:
     Attributes:
         address: host and port.
         service: the calls of the contract.
+        stream_detections: StreamDetections, of requests that are serialised already: see `wire`.
         serving: whether it said so when it was last heard of.
         heard: whether it has answered, or could not be reached, at least once.
         streams: open from this process.
@@ -52,6 +53,10 @@ class DetectorLink:
         self.address: Final = address
         self.service: Final[detector_pb2_grpc.DetectorServiceAsyncStub] = (
             detector_pb2_grpc.DetectorServiceStub(channel)
+        )
+        self.stream_detections: Final[Any] = channel.stream_stream(
+            f"/{_SERVICE}/StreamDetections",
+            response_deserializer=pb.StreamDetectionsResponse.FromString,
         )
         self.metadata: Final = metadata
         self.serving = False
@@ -216,7 +221,7 @@ class Detectors:
 
 
 def _channel(address: str, settings: Settings) -> grpc.aio.Channel:
-    options = [
+    options: list[tuple[str, int | str]] = [
         ("grpc.max_receive_message_length", -1),
         ("grpc.max_send_message_length", -1),
         # gRPC's own would be a second, growing to two minutes.
@@ -242,6 +247,8 @@ def _channel(address: str, settings: Settings) -> grpc.aio.Channel:
             settings.detector_cert_file,
         )
     )
+    if settings.detector_server_name:
+        options.append(("grpc.ssl_target_name_override", settings.detector_server_name))
     credentials = grpc.ssl_channel_credentials(authority, key, certificate)
     return grpc.aio.secure_channel(address, credentials, options)
 

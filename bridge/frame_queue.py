@@ -32,8 +32,8 @@ class Entry:
     Attributes:
         sequence: its number on the connection, from 1.
         timestamp: the client's own, to be echoed.
-        request: the frame, as it is sent to the detector; None where it was sent and need not be sent
-            again, or where there is only an answer.
+        request: the frame, as it is sent to the detector: a serialised StreamDetectionsRequest; None where it
+            was sent and need not be sent again, or where there is only an answer.
         size: bytes of the frame's image.
         config: of the stream, as it was when the frame came.
         answer: ready to be sent, once it is its turn.
@@ -43,7 +43,7 @@ class Entry:
 
     sequence: int
     timestamp: Number | None = None
-    request: pb.StreamDetectionsRequest | None = None
+    request: bytes | None = None
     size: int = 0
     config: pb.StreamConfig | None = None
     answer: Message | None = None

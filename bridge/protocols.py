@@ -12,9 +12,10 @@ import pybase64
 from crowd.detector.v1 import detector_pb2 as pb
 from google.protobuf.message import DecodeError
 
-from bridge import events, json_text, translation
+from bridge import events, json_text, translation, wire
 from bridge.errors import ErrorCode, Refused
 from bridge.frame_queue import Message
+from bridge.wire import WireFrame
 
 JSON: Final = "crowd-detector.v1.json"
 JSON_BINARY: Final = "crowd-detector.v1.json-binary"
@@ -29,11 +30,11 @@ class IncomingFrame(NamedTuple):
     """A frame to look at.
 
     Attributes:
-        request: for the detector.
+        frame: for the detector.
         timestamp: the client's own, as sent.
     """
 
-    request: pb.StreamDetectionsRequest
+    frame: WireFrame
     timestamp: events.Number | None
 
 
@@ -87,12 +88,10 @@ class JsonProtocol:
                 "this connection speaks JSON in text messages, and this one is binary; send text, or "
                 f"negotiate the subprotocol {JSON_BINARY} or {PROTOBUF}",
             )
-        request = json_text.decode_request(message)
+        request, image = json_text.decode_request_with_image(message)
         if isinstance(request, events.ProcessFrame):
             data = request.data
-            return IncomingFrame(
-                translation.to_request(data, decode_image(data.frame)), data.timestamp
-            )
+            return IncomingFrame(translation.to_frame(data, decode_image(image)), data.timestamp)
         return _translated(request)
 
     def answer(
@@ -127,7 +126,7 @@ class JsonBinaryProtocol(JsonProtocol):
         request = json_text.decode_header_request(header)
         if isinstance(request, events.ProcessFrameHeader):
             data = request.data
-            return IncomingFrame(translation.to_request(data, bytes(image)), data.timestamp)
+            return IncomingFrame(translation.to_frame(data, image), data.timestamp)
         if image:
             raise Refused(
                 ErrorCode.INVALID_MESSAGE,
@@ -142,8 +141,11 @@ class ProtobufProtocol:
 
     def decode(self, message: str | bytes) -> Incoming:
         """Read a client's message."""
+        message = _binary(message, PROTOBUF)
+        if frame := wire.split(message):
+            return IncomingFrame(frame, None)
         try:
-            request = pb.StreamDetectionsRequest.FromString(_binary(message, PROTOBUF))
+            request = pb.StreamDetectionsRequest.FromString(message)
         except DecodeError as error:
             raise Refused(
                 ErrorCode.INVALID_MESSAGE,
@@ -153,7 +155,7 @@ class ProtobufProtocol:
             ) from error
         match request.WhichOneof("message"):
             case "frame":
-                return IncomingFrame(request, None)
+                return IncomingFrame(WireFrame(message, _image_size(request.frame)), None)
             case "config":
                 translation.check_config(request.config)
                 return request.config
@@ -195,11 +197,6 @@ PROTOCOLS: Final[Mapping[str, WireProtocol]] = {
 def event_message(event: events.Event) -> Message:
     """Return an event as it is sent, whatever the protocol."""
     return Message(json_text.encode(event), text=True)
-
-
-def image_size(frame: pb.Frame) -> int:
-    """Return the bytes of a frame's image."""
-    return len(frame.raw.data) if frame.HasField("raw") else len(frame.encoded)
 
 
 def decode_image(text: str) -> bytes:
@@ -249,6 +246,10 @@ def split(message: bytes) -> tuple[memoryview, memoryview]:
             f"most {_MAX_HEADER_BYTES} are accepted. Is the length big-endian?",
         )
     return view[_LENGTH_BYTES:end], view[end:]
+
+
+def _image_size(frame: pb.Frame) -> int:
+    return len(frame.raw.data) if frame.HasField("raw") else len(frame.encoded)
 
 
 def _binary(message: str | bytes, protocol: str) -> bytes:

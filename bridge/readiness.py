@@ -1,4 +1,4 @@
-"""How a process tells its supervisor that it serves: the protocol of sd_notify(3), READY=1 to a socket."""
+"""How a process tells its supervisor that it serves, and that it ends: the protocol of sd_notify(3)."""
 
 import asyncio
 import os
@@ -13,11 +13,12 @@ _MOST_BYTES: Final = 4096
 
 def say_ready() -> None:
     """Tell whoever supervises this process, if anyone does, that it serves."""
-    name = os.environ.get(VARIABLE)
-    if not name:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out, suppress(OSError):
-        out.sendto(_READY, _address(name))
+    _say(_READY)
+
+
+def say_stopping() -> None:
+    """Tell them that it has begun to end."""
+    _say(b"STOPPING=1")
 
 
 class ReadySocket:
@@ -41,6 +42,14 @@ class ReadySocket:
     def _read(self) -> None:
         if _READY in self._socket.recv(_MOST_BYTES).split(b"\n"):
             self.ready.set()
+
+
+def _say(what: bytes) -> None:
+    name = os.environ.get(VARIABLE)
+    if not name:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out, suppress(OSError):
+        out.sendto(what, _address(name))
 
 
 def _address(name: str) -> str:

@@ -7,20 +7,24 @@ short.
 
 import argparse
 import asyncio
-import socket
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from bridge import ports
+from bridge.addresses import is_anywhere, joined, reached_at
+from bridge.certificate import name_in
+from bridge.errors import ConfigurationError
 from bridge.supervisor import Command, Supervisor
 
 EXIT_CONFIGURATION: Final = 2
 
 _MAX_PORT: Final = 65535
-_ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with
 
 
 class RunSettings(BaseSettings):
@@ -34,10 +38,14 @@ class RunSettings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=_MAX_PORT)
     grpc_port: int = Field(default=50051, ge=0, le=_MAX_PORT)
     tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_client_ca_file: Path | None = None
     auth_tokens_file: Path | None = None
     detector_address: str | None = None
     detector_tls: bool = False
     detector_ca_file: Path | None = None
+    detector_cert_file: Path | None = None
+    detector_server_name: str = ""
     detector_token_file: Path | None = None
 
 
@@ -56,33 +64,66 @@ def main(arguments: list[str] | None = None) -> int:
             _complain(f"{str(item['loc'][0]).upper()}={item['input']}: {item['msg']}")
         return EXIT_CONFIGURATION
     try:
-        return asyncio.run(_run(settings))
+        settings = _with_ports(settings)
     except OSError as error:
         _complain(f"HOST={settings.host}: no port can be found there: {error.strerror}")
         return EXIT_CONFIGURATION
+    try:
+        for_bridge = _for_bridge(settings)
+    except ConfigurationError as error:
+        _complain(str(error))
+        return EXIT_CONFIGURATION
+    return asyncio.run(_run(settings, for_bridge))
 
 
-async def _run(settings: RunSettings) -> int:
-    grpc_port = settings.grpc_port or _free_port(settings.host)
-    port = settings.port or _free_port(settings.host)
-    here = _ANYWHERE.get(settings.host, settings.host)
-    detector_at = f"[{here}]:{grpc_port}" if ":" in here else f"{here}:{grpc_port}"
-    for_bridge = {"PORT": str(port)}
+def _with_ports(settings: RunSettings) -> RunSettings:
+    """Return the settings with free ports in place of 0, for each process must know the other's.
+
+    Raises:
+        OSError: HOST has no address, or none of this machine.
+    """
+    grpc_port = settings.grpc_port or ports.free(settings.host)
+    port = settings.port or ports.free(settings.host)
+    while port == grpc_port and not settings.port:
+        port = ports.free(settings.host)
+    return settings.model_copy(update={"grpc_port": grpc_port, "port": port})
+
+
+def _for_bridge(settings: RunSettings) -> dict[str, str]:
+    """Return what the bridge needs to be a client of the detector beside it, besides what is set.
+
+    Raises:
+        ConfigurationError: it could not be one.
+    """
+    given = {"PORT": str(settings.port)}
     if settings.detector_address is None:
-        for_bridge["DETECTOR_ADDRESS"] = detector_at
+        given["DETECTOR_ADDRESS"] = _detector_at(settings)
     if settings.auth_tokens_file and not settings.detector_token_file:
         # The detector asks for one of these tokens, and the bridge is a client like any other.
-        for_bridge["DETECTOR_TOKEN_FILE"] = str(settings.auth_tokens_file)
-    if settings.tls_cert_file and not (settings.detector_tls or settings.detector_ca_file):
+        given["DETECTOR_TOKEN_FILE"] = str(settings.auth_tokens_file)
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return given
+    if not (settings.detector_tls or settings.detector_ca_file):
         # The certificate itself vouches for the detector, whoever signed it.
-        for_bridge["DETECTOR_CA_FILE"] = str(settings.tls_cert_file)
-    secure = "s" if settings.tls_cert_file else ""
-    shown = "localhost" if settings.host in _ANYWHERE else here
+        given["DETECTOR_CA_FILE"] = str(settings.tls_cert_file)
+    elif settings.detector_address is not None:
+        return given  # this may be another detector
+    if settings.tls_client_ca_file and not settings.detector_cert_file:
+        raise ConfigurationError(
+            "TLS_CLIENT_CA_FILE is set, so the detector asks the bridge for a certificate, too: set "
+            "DETECTOR_CERT_FILE and DETECTOR_KEY_FILE to one that this authority has issued"
+        )
+    if not settings.detector_server_name:
+        # It is called at an address of this machine, which a public certificate does not name. Where the files are
+        # none, both processes say so.
+        with suppress(OSError):
+            given["DETECTOR_SERVER_NAME"] = name_in(settings.tls_cert_file, settings.tls_key_file)
+    return given
 
+
+async def _run(settings: RunSettings, for_bridge: Mapping[str, str]) -> int:
     def ready() -> None:
-        _say(f"detector  {detector_at} (gRPC)")
-        _say(f"bridge    http{secure}://{shown}:{port}  ws{secure}://{shown}:{port}/ws")
-        _say("Ctrl-C stops both.")
+        _say(_greeting(settings))
 
     supervisor = Supervisor(
         [
@@ -90,7 +131,7 @@ async def _run(settings: RunSettings) -> int:
                 Command(
                     "detector-service",
                     [sys.executable, "-m", "detector_service"],
-                    {"GRPC_PORT": str(grpc_port)},
+                    {"GRPC_PORT": str(settings.grpc_port)},
                 )
             ],
             [Command("detector-bridge", [sys.executable, "-m", "bridge"], for_bridge)],
@@ -101,11 +142,19 @@ async def _run(settings: RunSettings) -> int:
     return await supervisor.run()
 
 
-def _free_port(host: str) -> int:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+def _detector_at(settings: RunSettings) -> str:
+    return joined(reached_at(settings.host), settings.grpc_port)
+
+
+def _greeting(settings: RunSettings) -> str:
+    """Return where both are, as they are reached from this machine."""
+    at = joined("localhost" if is_anywhere(settings.host) else settings.host, settings.port)
+    secure = "s" if settings.tls_cert_file else ""
+    return (
+        f"detector  {_detector_at(settings)} (gRPC)\n"
+        f"bridge    http{secure}://{at}  ws{secure}://{at}/ws\n"
+        "Ctrl-C stops both."
+    )
 
 
 def _say(line: str) -> None:

@@ -14,10 +14,10 @@ from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from bridge import descriptions, doors, json_text, protocols, transport
+from bridge import descriptions, doors, json_text, ports, protocols, transport
 from bridge.connections import Slots, new_slots_file
 from bridge.detectors import Detectors
-from bridge.errors import ConfigurationError, ErrorCode, Refused
+from bridge.errors import ErrorCode, Refused
 from bridge.events import Authenticate
 from bridge.http import HttpSide, header
 from bridge.refusals import error_event
@@ -91,8 +91,8 @@ class BridgeServer:
         try:
             self._server = await serve(
                 self._handle,
-                settings.host,
-                settings.port,
+                ports.hosts(settings.host),  # type: ignore[arg-type] # asyncio takes several
+                ports.to_listen_on(settings.host, settings.port),
                 ssl=self._tls,
                 subprotocols=[Subprotocol(name) for name in protocols.PROTOCOLS],
                 select_subprotocol=_select,
@@ -118,10 +118,7 @@ class BridgeServer:
             )
         except OSError as error:
             await self._detectors.close()
-            raise ConfigurationError(
-                f"HOST={settings.host}, PORT={settings.port}: cannot listen there ({error.strerror}); choose another, or "
-                "end what uses it"
-            ) from error
+            raise ports.cannot_listen(settings.host, settings.port, error) from error
         return int(self._server.sockets[0].getsockname()[1])
 
     async def drain(self) -> None:

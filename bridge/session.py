@@ -71,6 +71,8 @@ class Session:
         self._received = 0
         self._writing: Final = asyncio.Lock()
         self._fewer: Final = asyncio.Event()  # messages unanswered than before
+        self._heard_at = asyncio.get_running_loop().time()
+        self._watch: asyncio.TimerHandle | None = None  # for silence
         self._silence: asyncio.Timeout | None = None
         self._draining = False
 
@@ -106,7 +108,7 @@ class Session:
     def drain(self) -> None:
         """Read no more; answer what was read, then close with 1001."""
         self._draining = True
-        self._wait_until(asyncio.get_running_loop().time())
+        self._stop_reading()
 
     # ---- What the client sends ----
 
@@ -114,10 +116,10 @@ class Session:
         """Take messages until the client is silent for too long, or `drain` was called; then close."""
         try:
             async with asyncio.timeout(None) as self._silence:
-                self._rearm()
+                self._watch_for_silence()
                 while not self._draining:
                     message = await self._websocket.recv()
-                    self._rearm()
+                    self._heard_at = asyncio.get_running_loop().time()
                     await self._take(message)
         except TimeoutError:
             if not self._draining:
@@ -128,21 +130,29 @@ class Session:
                 return
         finally:
             self._silence = None
+            if self._watch is not None:
+                self._watch.cancel()
         while self._stream.available and await self._more_than(0):
             pass
         await self._websocket.close(CloseCode.GOING_AWAY, GOES_DOWN)
 
-    def _rearm(self) -> None:
-        """Begin to wait for the next message; one who subscribed need not send any."""
-        idle = self._settings.idle_timeout
-        if self._draining:
+    def _watch_for_silence(self) -> None:
+        """Stop reading once nothing came for too long; one who subscribed need not send anything."""
+        loop, idle = asyncio.get_running_loop(), self._settings.idle_timeout
+        if not idle:
             return
-        now = asyncio.get_running_loop().time()
-        self._wait_until(now + idle if idle and not self._alerts.active else None)
+        if self._alerts.active:
+            self._heard_at = loop.time()
+        # A timer for each message would cost more than one that looks whether there was any.
+        silent_at = self._heard_at + idle
+        if loop.time() < silent_at:
+            self._watch = loop.call_at(silent_at, self._watch_for_silence)
+        else:
+            self._stop_reading()
 
-    def _wait_until(self, when: float | None) -> None:
+    def _stop_reading(self) -> None:
         if self._silence is not None and not self._silence.expired():
-            self._silence.reschedule(when)
+            self._silence.reschedule(asyncio.get_running_loop().time())
 
     async def _take(self, message: str | bytes) -> None:
         self._received += 1
@@ -172,15 +182,13 @@ class Session:
                 self._start_streaming()
             case events.SubscribeAlerts():
                 await self._alerts.begin(request.data.cameras if request.data else [])
-                self._rearm()
             case events.UnsubscribeAlerts():
                 await self._alerts.end()
-                self._rearm()
             case events.Authenticate():
                 pass  # it is in already
 
-    def _take_frame(self, frame: protocols.IncomingFrame, sequence: int) -> None:
-        size, most = protocols.image_size(frame.request.frame), self._settings.max_frame_bytes
+    def _take_frame(self, incoming: protocols.IncomingFrame, sequence: int) -> None:
+        (request, size), most = incoming.frame, self._settings.max_frame_bytes
         if size > most:
             raise Refused(
                 ErrorCode.FRAME_TOO_LARGE,
@@ -190,7 +198,7 @@ class Session:
         if not self._pace.admit(time.monotonic()):
             self._drops[_RATE_LIMITED] += 1
             return
-        entry = Entry(sequence, frame.timestamp, frame.request, size, self._stream.config)
+        entry = Entry(sequence, incoming.timestamp, request, size, self._stream.config)
         dropped = self._queue.put_frame(entry)
         if dropped:
             self._drops[_CLIENT_SLOW if self._writing.locked() else _SUPERSEDED] += dropped
@@ -296,7 +304,6 @@ class Session:
         return drops
 
     async def _on_no_alerts(self, reason: str) -> None:
-        self._rearm()
         refused = Refused(
             ErrorCode.DETECTOR_UNAVAILABLE,
             "the detector does not give alerts, so there is no subscription; results carry their own "
@@ -317,12 +324,17 @@ class Session:
 
     async def _write(self, message: Message) -> None:
         limit = self._settings.websocket_write_timeout
+        giving_up = asyncio.get_running_loop().call_later(limit, self._give_up)
         try:
-            async with asyncio.timeout(limit):
-                await self._websocket.send(message.data, text=message.text)
-        except TimeoutError:
-            _log.info("client.not_reading", client_id=self._client_id, seconds=limit)
-            # There is no telling it why: a close frame would wait behind what it does not read.
-            self._websocket.transport.abort()
-            await self._websocket.wait_closed()
-            raise self._websocket.close_exc from None
+            await self._websocket.send(message.data, text=message.text)
+        finally:
+            giving_up.cancel()
+
+    def _give_up(self) -> None:
+        """End the connection of a client that does not read; what is being written to it ends with that.
+
+        There is no telling it why: a close frame would wait behind what it does not read.
+        """
+        seconds = self._settings.websocket_write_timeout
+        _log.info("client.not_reading", client_id=self._client_id, seconds=seconds)
+        self._websocket.transport.abort()

@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     detector_ca_file: _File | None = None
     detector_cert_file: _File | None = None
     detector_key_file: _File | None = None
+    detector_server_name: str = ""
     detector_token_file: _File | None = None
     detector_timeout: float = Field(20.0, ge=0.1, le=3600, description="seconds")
 
@@ -106,11 +107,12 @@ class Settings(BaseSettings):
     def _fit_together(self) -> Self:
         _both(self, "tls_cert_file", "tls_key_file")
         _both(self, "detector_cert_file", "detector_key_file")
-        if self.detector_cert_file and not self.speaks_tls_to_detector:
-            raise ValueError(
-                "DETECTOR_CERT_FILE is set, but neither DETECTOR_TLS nor DETECTOR_CA_FILE is; a "
-                "certificate is shown over TLS only"
-            )
+        for name in ("detector_cert_file", "detector_server_name"):
+            if getattr(self, name) and not self.speaks_tls_to_detector:
+                raise ValueError(
+                    f"{name.upper()} is set, but neither DETECTOR_TLS nor DETECTOR_CA_FILE is; it is for "
+                    "TLS only"
+                )
         if self.tls_cert_file and self.tls_key_file:
             self.server_tls()
         return self

@@ -6,14 +6,15 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from bridge.readiness import VARIABLE, ReadySocket
+from bridge import leash
+from bridge.readiness import VARIABLE, ReadySocket, say_ready, say_stopping
 
 _PAUSES: Final = (0.5, 30.0)  # seconds before a restart: the first and the longest
 _STEADY_SECONDS: Final = 60.0  # a process that lived so long begins again with the first pause
-_CUT_OFF_SECONDS: Final = 5.0  # after a second signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,10 @@ class Command:
 class Supervisor:
     """Keeps groups of processes running until a signal comes, or one cannot be started at all.
 
-    Every process tells when it serves (see `readiness`). One that ends before that, in its first life, takes all
+    Every process tells when it serves (see `readiness`); this one does, once all do. One that ends before that, in its first life, takes all
     down: its code is the supervisor's. One that ends later is started again, after a pause that grows. SIGTERM and
-    SIGINT are passed on, to the last group first; a second signal is passed on to all, and what does not end
-    then is killed. Each process has a session of its own, so a Ctrl-C in the terminal reaches it once, from
-    here.
+    SIGINT are passed on, to the last group first; a second signal kills all, with what they have started. How they
+    end where this process is killed is `leash`'s.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Supervisor:
         self._ready: Final = ready
         self._running: Final[dict[str, asyncio.subprocess.Process]] = {}  # by name
         self._waiting_for: Final = {command.name for group in groups for command in group}
+        self._leashed: Final = leash.is_leashed()
         self._end: Final = asyncio.Event()
         self._signal = signal.SIGTERM
         self._signals = 0
@@ -82,9 +83,10 @@ class Supervisor:
             await asyncio.wait({stopping, *all_keepers}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._end.set()
+            say_stopping()
             for group, tasks in zip(reversed(self._groups), reversed(keepers), strict=True):
                 for command in group:
-                    self._pass_on(command.name, self._signal)
+                    self._end_process(command.name)
                 await asyncio.gather(*tasks, return_exceptions=True)
             stopping.cancel()
         for keeper in all_keepers:
@@ -97,18 +99,22 @@ class Supervisor:
         self._end.set()
         if self._signals > 1:
             self._code = 128 + number
-            for name in list(self._running):
-                self._pass_on(name, number)
-            asyncio.get_running_loop().call_later(_CUT_OFF_SECONDS, self._kill)
+            for name in self._running:
+                self._end_process(name)
 
-    def _pass_on(self, name: str, number: signal.Signals) -> None:
+    def _end_process(self, name: str) -> None:
+        """Pass the signal on to a process, or kill it and what it has started, where that was the second one."""
         process = self._running.get(name)
-        if process is not None and process.returncode is None:
-            process.send_signal(number)
-
-    def _kill(self) -> None:
-        for name in list(self._running):
-            self._pass_on(name, signal.SIGKILL)
+        if process is None or process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            if self._signals <= 1:
+                os.kill(process.pid, self._signal)
+                os.kill(process.pid, signal.SIGCONT)  # or a stopped one would never end
+            elif self._leashed:
+                os.kill(process.pid, signal.SIGKILL)
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
 
     async def _keep(self, command: Command) -> None:
         """Run a process, again and again, until all is to end."""
@@ -141,12 +147,14 @@ class Supervisor:
             str(os.getpid()),
             *command.arguments,
             env={**os.environ, **command.environment, VARIABLE: socket.name},
-            start_new_session=True,
+            # So that a Ctrl-C in the terminal reaches this process alone, which passes it on; and what watches
+            # processes itself can be killed with them, for they stay in its group.
+            process_group=None if self._leashed else 0,
             pass_fds=tuple(command.descriptors),
         )
         self._running[command.name] = process
         if self._end.is_set():  # while it was being started
-            self._pass_on(command.name, self._signal)
+            self._end_process(command.name)
         ready = asyncio.create_task(socket.ready.wait())
         ended = asyncio.create_task(process.wait())
         try:
@@ -165,6 +173,7 @@ class Supervisor:
             self._waiting_for.remove(command.name)
             if not self._waiting_for:
                 self._ready()
+                say_ready()
 
     async def _unless_ending(self, seconds: float) -> None:
         try:

@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec import UNSET
 
-from bridge import events, json_text
+from bridge import events, json_text, wire
 from bridge.errors import ErrorCode, Refused
 
 #: Dropped, because the detector that had them went away; the contract has no word for it.
@@ -52,16 +52,13 @@ ERROR_CODES: Final[Mapping[int, ErrorCode]] = {
 # ---- To the detector -----------------------------------------------------------------------------
 
 
-def to_request(header: events.FrameHeader, image: bytes) -> pb.StreamDetectionsRequest:
+def to_frame(header: events.FrameHeader, image: bytes | memoryview) -> wire.WireFrame:
     """Return a frame as it is sent to the detector.
 
     Raises:
         Refused: a name or the time is out of its range.
     """
-    request = pb.StreamDetectionsRequest()
-    # Filled in place: a Frame made apart would be copied into the request, with its image.
-    frame = request.frame
-    frame.encoded = image
+    frame = pb.Frame()
     if header.camera:
         json_text.check_name(header.camera, "data.camera")
         frame.camera = header.camera
@@ -73,7 +70,7 @@ def to_request(header: events.FrameHeader, image: bytes) -> pb.StreamDetectionsR
         frame.capture_time.CopyFrom(to_timestamp(header.timestamp))
     if header.settings is not None:
         frame.settings.CopyFrom(_to_settings(header.settings))
-    return request
+    return wire.join(frame, image)
 
 
 def to_config(settings: events.StreamSettings) -> pb.StreamConfig:
@@ -269,10 +266,11 @@ def milliseconds(time: Timestamp) -> int:
 
 def _detection(found: pb.Detection) -> events.Detection:
     box = found.box
-    corners = (box.x1, box.y1, box.x2, box.y2)
-    x1, y1, x2, y2 = (round(corner, _BBOX_DECIMALS) for corner in corners)
+    x1, y1 = round(box.x1, _BBOX_DECIMALS), round(box.y1, _BBOX_DECIMALS)
+    x2, y2 = round(box.x2, _BBOX_DECIMALS), round(box.y2, _BBOX_DECIMALS)
     # Rounding must not make nothing of a box.
+    exact = x1 == x2 or y1 == y2
     return events.Detection(
-        bbox=(x1, y1, x2, y2) if x1 < x2 and y1 < y2 else corners,
+        bbox=(box.x1, box.y1, box.x2, box.y2) if exact else (x1, y1, x2, y2),
         confidence=round(found.confidence, _SCORE_DECIMALS),
     )

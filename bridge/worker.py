@@ -6,7 +6,8 @@ import signal
 
 import structlog
 
-from bridge.readiness import say_ready
+from bridge.addresses import joined
+from bridge.readiness import say_ready, say_stopping
 from bridge.server import BridgeServer
 from bridge.settings import Settings
 
@@ -30,12 +31,13 @@ async def serve(settings: Settings, *, worker: int = 0, slots_file: int | None =
     try:
         _log.info(
             "worker.serving" if worker else "bridge.serving",
-            address=f"{settings.host}:{port}",
+            address=joined(settings.host, port),
             tls=settings.tls_cert_file is not None,
             detectors=settings.detector_addresses,
         )
         say_ready()
         await stop.wait()
+        say_stopping()
         _log.info("bridge.draining")
     finally:
         await server.drain()

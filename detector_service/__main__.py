@@ -7,6 +7,7 @@ Exit codes: 0 after a drain; 1 where a model cannot be loaded; 2 where a setting
 import argparse
 import asyncio
 import os
+import shlex
 import signal
 import sys
 from contextlib import suppress
@@ -17,9 +18,10 @@ from typing import Final
 import structlog
 
 from detector_service import logs
+from detector_service.addresses import is_local, joined
 from detector_service.builds.cache import BuildStopped
 from detector_service.errors import ConfigurationError, ModelError
-from detector_service.readiness import say_ready
+from detector_service.readiness import say_ready, say_stopping
 from detector_service.server import DetectorServer
 from detector_service.settings import Settings, load_settings
 
@@ -75,7 +77,7 @@ async def _serve(settings: Settings) -> int:
             loading.result()
             _log.info(
                 "service.serving",
-                address=f"{settings.host}:{port}",
+                address=joined(settings.host, port),
                 tls=settings.tls_cert_file is not None,
             )
             if sys.stderr.isatty():
@@ -83,6 +85,7 @@ async def _serve(settings: Settings) -> int:
             say_ready()
             loading = asyncio.create_task(_reload(server, hang_up))
         await stopped
+        say_stopping()
         loading.cancel()
         await asyncio.wait({loading})
         _log.info("service.draining")
@@ -97,7 +100,9 @@ def _greeting(settings: Settings, port: int) -> str:
     command = Path(sys.executable).with_name("detector")
     if command.is_relative_to(Path.cwd()):
         command = command.relative_to(Path.cwd())
-    flags = f" --server localhost:{port}" if port != DEFAULT_PORT else ""
+    local = is_local(settings.host)
+    at = joined("localhost" if local else settings.host, port)
+    flags = "" if local and port == DEFAULT_PORT else f" --server {shlex.quote(at)}"
     flags += " --tls-ca FILE" if settings.tls_cert_file is not None else ""
     flags += " --token-file FILE" if settings.auth_tokens_file is not None else ""
     return (

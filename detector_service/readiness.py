@@ -1,4 +1,4 @@
-"""How the process tells its supervisor that it serves: the protocol of sd_notify(3), READY=1 to a socket."""
+"""How the process tells its supervisor that it serves, and that it ends: the protocol of sd_notify(3)."""
 
 import os
 import socket
@@ -7,9 +7,18 @@ from contextlib import suppress
 
 def say_ready() -> None:
     """Tell whoever supervises this process (detector-run, systemd), if anyone does, that it serves."""
+    _say(b"READY=1")
+
+
+def say_stopping() -> None:
+    """Tell them that it has begun to end."""
+    _say(b"STOPPING=1")
+
+
+def _say(what: bytes) -> None:
     name = os.environ.get("NOTIFY_SOCKET")
     if not name:
         return
     address = "\0" + name[1:] if name.startswith("@") else name
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out, suppress(OSError):
-        out.sendto(b"READY=1", address)
+        out.sendto(what, address)

@@ -14,6 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from detector_service import engines
+from detector_service.addresses import joined
 from detector_service.builds.cache import BuildStopped
 from detector_service.crowd.alerts import CrowdAlertLevels
 from detector_service.detection import model_files
@@ -220,9 +221,7 @@ class DetectorServer:
 
     def _bind(self, server: grpc.aio.Server) -> int:
         host, settings = self._settings.host, self._settings
-        address = (
-            f"[{host}]:{settings.grpc_port}" if ":" in host else f"{host}:{settings.grpc_port}"
-        )
+        address = joined(host, settings.grpc_port)
         try:
             if settings.tls_cert_file is None or settings.tls_key_file is None:
                 return server.add_insecure_port(address)

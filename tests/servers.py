@@ -154,6 +154,7 @@ async def service_process(
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=known | _AT_A_FREE_PORT | {"LOG_FILE": str(log)} | environment,
+            start_new_session=True,  # whoever runs the tests is not of its session, as in real life
         )
         try:
             yield Process(process, log)

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from crowd.detector.v1 import detector_pb2 as pb
 
+from detector_service.__main__ import _greeting
 from detector_service.detection.model_files import embedded_model
+from detector_service.settings import load_settings
 from tests.servers import connected, service_process
 
 
@@ -140,6 +142,26 @@ async def test_who_looks_on_is_told_what_to_try_next(tmp_path: Path) -> None:
     os.close(main)
     assert re.search(rb"Serving on port (\d+); Ctrl-C stops it", shown)
     assert re.search(rb"  \S+/detector detect PHOTO --server localhost:\d+\r\n", shown)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "flags"),
+    [
+        ("0.0.0.0", 50051, ""),
+        ("::", 50051, ""),
+        ("127.0.0.1", 50051, ""),
+        ("localhost", 7, " --server localhost:7"),
+        ("::", 7, " --server localhost:7"),
+        ("::1", 50051, " --server '[::1]:50051'"),
+        ("192.0.2.7", 50051, " --server 192.0.2.7:50051"),
+        ("2001:db8::7", 7, " --server '[2001:db8::7]:7'"),
+    ],
+)
+def test_what_to_try_next_reaches_this_service(host: str, port: int, flags: str) -> None:
+    """Wherever it listens."""
+    greeting = _greeting(load_settings(_env_file=None, host=host), port)
+    assert f" detect PHOTO{flags}\n" in greeting
+    assert f" stream VIDEO --watch{flags}  " in greeting
 
 
 async def test_a_second_signal_ends_it_at_once(photo: bytes) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import json
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,7 @@ async def test_a_port_in_use_ends_it_with_2(workers: str) -> None:
         async with service_process(module=MODULE, PORT=port, BRIDGE_WORKERS=workers) as bridge:
             assert await bridge.ended() == 2
     assert f"PORT={port}: cannot listen there" in bridge.errors
+    assert "choose another PORT, or end what uses this one" in bridge.errors
 
 
 async def test_print_config_shows_what_applies() -> None:
@@ -157,6 +160,36 @@ async def test_workers_share_the_limit_and_a_killed_one_is_replaced() -> None:
         assert "worker.ended" in bridge.errors
 
 
+async def test_workers_share_the_limit_of_an_address() -> None:
+    """Whichever of them it comes to."""
+    async with (
+        faking() as (detector,),
+        service_process(
+            module=MODULE,
+            DETECTOR_ADDRESS=detector.address,
+            BRIDGE_WORKERS="3",
+            MAX_CONNECTIONS_PER_ADDRESS="2",
+        ) as bridge,
+    ):
+        await bridge.serves("bridge.serving")
+        async with client(url(bridge)), client(url(bridge)):
+            for _ in range(8):  # more than one worker gets some of them
+                async with client(url(bridge), welcome=False) as one_more:
+                    assert (await one_more.error())["code"] == "CONNECTION_LIMIT"
+                    assert await one_more.closed() == 1013
+
+
+async def test_workers_that_cannot_start_end_it_with_their_code(tmp_path: Path) -> None:
+    """With their own words."""
+    (tmp_path / "tokens").touch()
+    async with service_process(
+        module=MODULE, BRIDGE_WORKERS="3", AUTH_TOKENS_FILE=str(tmp_path / "tokens")
+    ) as bridge:
+        assert await bridge.ended() == 2
+    assert "detector-bridge: AUTH_TOKENS_FILE=" in bridge.errors
+    assert "ended with code 2 before it served; ending, too" in bridge.errors
+
+
 async def _answers(browser) -> bool:  # type: ignore[no-untyped-def]  # noqa: ANN001
     try:
         await browser.send_frame()
@@ -175,6 +208,24 @@ async def test_workers_end_with_the_process_that_watches_them() -> None:
         await bridge.process.wait()
         await asyncio.to_thread(psutil.wait_procs, workers, 30)
         assert not any(worker.is_running() for worker in workers)
+
+
+def test_it_imports_nothing_heavy() -> None:
+    """None of its modules brings a model's, a picture's or a database's library, or the service's insides."""
+    code = """
+import importlib, pkgutil, sys, bridge
+for module in pkgutil.iter_modules(bridge.__path__):
+    importlib.import_module(f"bridge.{module.name}")
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = set(done.stdout.split())
+    assert {"bridge", "grpc", "websockets"} <= imported
+    assert not imported & {
+        *("numpy", "cv2", "PIL", "scipy", "simplejpeg", "openvino", "torch", "onnx", "ultralytics"),
+        *("sqlalchemy", "sqlite3", "redis", "ray", "pandas", "matplotlib", "psutil"),
+        *("detector_service", "crowd_detector"),
+    }
 
 
 async def test_it_is_light_and_starts_without_a_detector() -> None:

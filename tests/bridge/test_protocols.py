@@ -57,7 +57,7 @@ def decodes_or_refuses(protocol: str, message: str | bytes) -> None:
         assert str(refused)
     else:
         if isinstance(request, IncomingFrame):
-            request.request.SerializeToString()
+            pb.StreamDetectionsRequest.FromString(request.frame.request)
 
 
 @given(EVENTS)

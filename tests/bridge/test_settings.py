@@ -28,6 +28,7 @@ from bridge.settings import load_settings
             {"detector_key_file": __file__, "detector_cert_file": __file__},
             "neither DETECTOR_TLS nor DETECTOR_CA_FILE",
         ),
+        ({"detector_server_name": "a"}, "DETECTOR_SERVER_NAME is set, but neither DETECTOR_TLS"),
         ({"auth_tokens_file": "/no/such/file"}, "AUTH_TOKENS_FILE=/no/such/file: cannot be read"),
         ({"log_level": "LOUD"}, "LOG_LEVEL=LOUD"),
         ({"idle_timeout": -1}, "(seconds; 0: none)"),

@@ -18,41 +18,49 @@ from benchmarks import frames
 from benchmarks.contender import Figures, obey
 from detector_service.detection import model_files
 from detector_service.detection.detector import Detector
+from detector_service.detection.model_files import ModelFile, Role
 from detector_service.pipeline import FrameLimits, Pipeline
 from detector_service.settings import load_settings
 
 
 class InProcess:
-    """The pipeline, run by any number of threads; each number has a detector built for it."""
+    """The pipeline, run by any number of threads; each number has a detector built for it.
+
+    The detector has the embedded model for both roles, or, `apart`, the same weights twice: as a face
+    model and as a body model of its own.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._frames: Final = [pb.Frame(encoded=data) for data in frames.read(folder)]
         self._settings: Final = load_settings()
-        self._detectors: Final[dict[int, Detector]] = {}
+        self._detectors: Final[dict[tuple[int, bool], Detector]] = {}
 
-    def load(self, workers: int) -> Figures:
-        """Load the embedded model for so many threads, and compile it for the frames' size."""
-        file = model_files.ModelFile(
-            model_files.embedded_model(), "benchmark", frozenset({"face", "body"}), embedded=True
+    def load(self, workers: int, *, apart: bool = False) -> Figures:
+        """Load the models for so many threads, and compile them for the frames' size."""
+        roles: list[frozenset[Role]] = (
+            [frozenset({"face"}), frozenset({"body"})] if apart else [frozenset({"face", "body"})]
         )
-        detector = self._detectors[workers] = Detector.load(
-            [file],
+        path = model_files.embedded_model()
+        detector = self._detectors[workers, apart] = Detector.load(
+            [ModelFile(path, "benchmark", role, embedded=True) for role in roles],
             engine="openvino",
             precision=self._settings.precision,
             parallel=workers,
             max_input=self._settings.max_frame_size,
         )
-        (model,) = detector.models
-        letterbox = model.letterbox(frames.WIDTH, frames.HEIGHT)
-        model.engine.prepare(letterbox.height, letterbox.width)
+        for model in detector.models:
+            letterbox = model.letterbox(frames.WIDTH, frames.HEIGHT)
+            model.engine.prepare(letterbox.height, letterbox.width)
         return {
             "precision": model.engine.precision,
             "input": f"{letterbox.width}x{letterbox.height}",
         }
 
-    def measure(self, workers: int, warm_up: float, seconds: float) -> Figures:
+    def measure(
+        self, workers: int, warm_up: float, seconds: float, *, apart: bool = False
+    ) -> Figures:
         """Let so many threads loop over the frames; give frames a second, and what a frame costs."""
-        detector = self._detectors[workers]
+        detector = self._detectors[workers, apart]
         threads = [_Thread(detector, self._settings_limits(), self._frames) for _ in range(workers)]
         numbers = count()
         for thread in threads:

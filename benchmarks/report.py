@@ -10,6 +10,7 @@ from benchmarks.contender import Figures
 TARGETS: Final = {
     "stream_vs_inprocess": 0.9,
     "stream_vs_two_predicts": 5.0,
+    "two_models_vs_two_predicts": 4.0,
     "memory_growth": 1.02,
     "seconds_to_serving": 3.0,
 }
@@ -55,6 +56,7 @@ def ratios(measured: Sequence[Figures]) -> dict[str, float]:
         "stream_vs_inprocess_best_of_each_round": against(rounds.STREAM, *inside),
         "four_streams_vs_inprocess": against(rounds.FOUR_STREAMS, best),
         "stream_vs_two_predicts": against(rounds.STREAM, rounds.TWO_PREDICTS),
+        "two_models_vs_two_predicts": against(rounds.TWO_MODELS, rounds.TWO_PREDICTS),
     }
 
 

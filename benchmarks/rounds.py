@@ -13,6 +13,7 @@ from benchmarks.children import ROOT, Child
 from benchmarks.contender import Figures
 
 IN_PROCESS: Final = "in-process, {} workers"
+TWO_MODELS: Final = "in-process, two models"
 STREAM: Final = "stream"
 FOUR_STREAMS: Final = "4 streams"
 CAMERA: Final = "camera, 30 frames/s"
@@ -62,14 +63,17 @@ def run(plan: Plan, folder: Path, frames: Path, say: Callable[[str], None]) -> l
         inside = stack.enter_context(_child(folder, "in_process", str(frames)))
         for workers in range(1, MOST_WORKERS + 1):
             inside.ask("load", limit=_LOAD_SECONDS, workers=workers)
+        inside.ask("load", limit=_LOAD_SECONDS, workers=MOST_WORKERS, apart=True)
         predicts = stack.enter_context(
             _child(folder, "predict", str(ROOT / "models" / "crowd-n.pt"), str(frames))
         )
         predicts.ask("load", limit=_LOAD_SECONDS)
         client = serve(stack, folder, frames)
 
-        def inside_with(workers: int) -> Callable[[], Figures]:
-            return lambda: inside.ask("measure", limit=limit, workers=workers, **window)
+        def inside_with(workers: int, *, apart: bool = False) -> Callable[[], Figures]:
+            return lambda: inside.ask(
+                "measure", limit=limit, workers=workers, apart=apart, **window
+            )
 
         def streamed(streams: int, rate: float = 0.0) -> Callable[[], Figures]:
             return lambda: client.ask(
@@ -86,6 +90,7 @@ def run(plan: Plan, folder: Path, frames: Path, say: Callable[[str], None]) -> l
             for workers in range(1, MOST_WORKERS + 1)
         }
         contenders |= {
+            TWO_MODELS: inside_with(MOST_WORKERS, apart=True),
             STREAM: streamed(1),
             FOUR_STREAMS: streamed(4),
             CAMERA: streamed(1, CAMERA_RATE),

@@ -10,6 +10,7 @@ import os
 import shlex
 import signal
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ import structlog
 
 from detector_service import logs
 from detector_service.addresses import is_local, joined
+from detector_service.builds.cache import BuildStopped
 from detector_service.errors import ConfigurationError, ModelError
 from detector_service.readiness import say_ready, say_stopping
 from detector_service.server import DetectorServer
@@ -64,7 +66,7 @@ def _fail(error: Exception, code: int) -> int:
 
 
 async def _serve(settings: Settings) -> int:
-    stop = _stop_on_signals()
+    stop, hang_up = _on_signals()
     server = DetectorServer(settings)
     try:
         port = await server.listen()
@@ -81,9 +83,10 @@ async def _serve(settings: Settings) -> int:
             if sys.stderr.isatty():
                 print(_greeting(settings, port), file=sys.stderr)  # noqa: T201 - for whoever looks on
             say_ready()
+            loading = asyncio.create_task(_reload(server, hang_up))
         await stopped
         say_stopping()
-        loading.cancel()  # to no effect where it is done
+        loading.cancel()
         await asyncio.wait({loading})
         _log.info("service.draining")
         return 0
@@ -109,9 +112,22 @@ def _greeting(settings: Settings, port: int) -> str:
     )
 
 
-def _stop_on_signals() -> asyncio.Event:
-    """Return an event that the first SIGTERM or SIGINT sets; a second ends the process at once."""
-    stop = asyncio.Event()
+async def _reload(server: DetectorServer, hang_up: asyncio.Event) -> None:
+    """Reload the models each time that it is asked for; what was asked for meanwhile is done once."""
+    while True:
+        await hang_up.wait()
+        hang_up.clear()
+        with suppress(ModelError, BuildStopped):  # the log has it
+            await server.reload()
+
+
+def _on_signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Return an event that the first SIGTERM or SIGINT sets, and one that each SIGHUP sets.
+
+    A second SIGTERM or SIGINT ends the process at once. On a terminal SIGHUP says that the terminal is
+    gone; it keeps its usual effect there.
+    """
+    stop, hang_up = asyncio.Event(), asyncio.Event()
 
     def on_signal(number: int) -> None:
         if stop.is_set():
@@ -120,7 +136,9 @@ def _stop_on_signals() -> asyncio.Event:
 
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, on_signal, each)
-    return stop
+    if sys.stdin is None or not sys.stdin.isatty():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up.set)
+    return stop, hang_up
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import asyncio
 import ipaddress
+import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -13,14 +15,17 @@ from grpc_reflection.v1alpha import reflection
 
 from detector_service import engines
 from detector_service.addresses import joined
+from detector_service.builds.cache import BuildStopped
 from detector_service.crowd.alerts import CrowdAlertLevels
 from detector_service.detection import model_files
 from detector_service.detection.detector import Detector
-from detector_service.errors import ConfigurationError
+from detector_service.errors import ConfigurationError, ModelError
 from detector_service.pipeline import FrameLimits, Pipeline
+from detector_service.rpc.admin import AdminServicer
 from detector_service.rpc.auth import TokenInterceptor, Tokens
 from detector_service.rpc.frame_handler import Answer, FrameHandler, Job
 from detector_service.rpc.servicer import DetectorServicer
+from detector_service.rpc.status import not_ready, shutting_down
 from detector_service.scheduling.workers import Workers
 from detector_service.settings import Settings
 from detector_service.stats import Stats
@@ -28,7 +33,8 @@ from detector_service.stats import Stats
 _log = structlog.get_logger()
 
 _SERVICE: Final = detector_pb2.DESCRIPTOR.services_by_name["DetectorService"].full_name
-_REFLECTED: Final = (_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+_ADMIN: Final = detector_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
+_REFLECTED: Final = (_SERVICE, _ADMIN, health.SERVICE_NAME, reflection.SERVICE_NAME)
 _WATCHERS_SECONDS: Final = 0.5  # for whoever watches health to read that it is over
 _LAG_INTERVAL: Final = 0.05  # seconds between two looks at the event loop's lateness
 
@@ -36,7 +42,7 @@ _LAG_INTERVAL: Final = 0.05  # seconds between two looks at the event loop's lat
 class DetectorServer:
     """The service from its first open port to its last answer.
 
-    Used in this order: `listen`, `load`, `drain`. Between the first two it answers health checks with
+    Used in this order: `listen`, `load`, any number of `reload`, `drain`. Between the first two it answers health checks with
     NOT_SERVING and everything else with UNAVAILABLE.
     """
 
@@ -49,6 +55,9 @@ class DetectorServer:
         self._detector: Detector | None = None
         self._workers: Workers[Job, Answer] | None = None
         self._lag_watch: asyncio.Task[None] | None = None
+        self._going_down: Final = threading.Event()
+        self._reloading: Final = asyncio.Lock()
+        self._reloads: Final[set[asyncio.Task[Detector]]] = set()
 
     async def listen(self) -> int:
         """Open the port; return its number.
@@ -57,18 +66,21 @@ class DetectorServer:
             ConfigurationError: the address cannot be used, or the tokens cannot be read.
         """
         settings = self._settings
-        interceptors = []
-        if settings.auth_tokens_file is not None:
-            interceptors.append(TokenInterceptor(Tokens.read(settings.auth_tokens_file)))
-        elif settings.tls_client_ca_file is None and not _loopback(settings.host):
+        if (
+            settings.auth_tokens_file is None
+            and settings.tls_client_ca_file is None
+            and not _loopback(settings.host)
+        ):
             _log.warning(
                 "auth.open",
                 message=f"anyone who reaches {settings.host} may call; set AUTH_TOKENS_FILE to ask for tokens",
             )
         self._server = grpc.aio.server(
-            interceptors=interceptors, options=_channel_options(settings)
+            interceptors=[_doorkeeper(settings)], options=_channel_options(settings)
         )
         detector_pb2_grpc.add_DetectorServiceServicer_to_server(self._servicer, self._server)
+        admin = AdminServicer(self._reload_for_caller)
+        detector_pb2_grpc.add_AdminServiceServicer_to_server(admin, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(_REFLECTED, self._server)
         await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -84,27 +96,88 @@ class DetectorServer:
             ModelError: a model cannot serve; the text names the variable, the file and the cure.
         """
         settings = self._settings
-        if settings.use_gpu:
-            _log.info("engine.cpu", message="USE_GPU is set, but this version runs on the CPU only")
-        engine = "openvino" if settings.engine == "auto" else settings.engine
         count = settings.workers or engines.default_workers()
-        files = model_files.choose(
-            settings.face_model, settings.body_model, engines.suffixes(engine)
-        )
-        self._detector = detector = await asyncio.to_thread(
-            Detector.load,
-            files,
-            engine=engine,
-            precision=settings.precision,
-            parallel=count,
-            max_input=settings.max_frame_size,
-        )
+        self._detector = detector = await self._load_models(count)
+        self._workers = Workers(count, self._handlers(detector))
+        self._servicer.serve(detector, self._workers)
+        await self._say(health_pb2.HealthCheckResponse.SERVING)
+
+    async def reload(self) -> Detector:
+        """Load the models anew beside those that serve, and let them take over between two frames.
+
+        Returns:
+            The models that serve now. One reload waits for another.
+
+        Raises:
+            ModelError: they cannot serve, and those from before do; the log says so too.
+            BuildStopped: the service goes down.
+        """
+        async with self._reloading:
+            assert self._workers is not None, "`load` comes first"
+            _log.info("models.reloading")
+            try:
+                detector = await self._load_models(self._workers.count)
+                try:
+                    await self._workers.change(self._handlers(detector))
+                except BaseException:
+                    await asyncio.to_thread(detector.close)
+                    raise
+            except BuildStopped:
+                raise
+            except Exception as error:
+                foreseen = isinstance(error, ModelError)
+                cause = str(error) if foreseen else f"{type(error).__name__}: {error}"
+                message = f"{cause}; the models that were loaded before serve on"
+                _log.error("models.reload_failed", message=message, exc_info=not foreseen)
+                raise ModelError(message) from error
+            old, self._detector = self._detector, detector
+            self._servicer.serve(detector, self._workers)
+            if old is not None:
+                await asyncio.to_thread(old.close)
+            _log.info("models.reloaded")
+            return detector
+
+    async def _reload_for_caller(self) -> Detector:
+        """Reload; where the caller leaves meanwhile, that goes on, as nothing else would close what it loads."""
+        if self._going_down.is_set():
+            raise shutting_down()
+        if self._workers is None:
+            raise not_ready()
+        reload = asyncio.create_task(self.reload())
+        self._reloads.add(reload)
+        reload.add_done_callback(self._forget)
+        try:
+            return await asyncio.shield(reload)
+        except (BuildStopped, asyncio.CancelledError):
+            if not reload.done():  # it is the caller that left
+                raise
+            raise shutting_down() from None
+
+    def _forget(self, reload: "asyncio.Task[Detector]") -> None:
+        self._reloads.discard(reload)
+        if not reload.cancelled():
+            reload.exception()  # the log has it, and perhaps a caller
+
+    def _handlers(self, detector: Detector) -> Callable[[], FrameHandler]:
+        settings = self._settings
         limits = FrameLimits(settings.max_frame_bytes, settings.max_image_pixels)
         levels = CrowdAlertLevels.parse(settings.crowd_alert_levels)
-        self._workers = Workers(
-            count, lambda: FrameHandler(Pipeline(detector, limits), levels, debug=settings.debug)
+        return lambda: FrameHandler(Pipeline(detector, limits), levels, debug=settings.debug)
+
+    async def _load_models(self, workers: int) -> Detector:
+        settings = self._settings
+        files = model_files.choose(settings.face_model, settings.body_model, engines.loadable())
+        detector = await asyncio.to_thread(
+            Detector.load,
+            files,
+            engine=settings.engine,
+            precision=settings.precision,
+            parallel=workers,
+            max_input=settings.max_frame_size,
+            gpu=settings.gpu,
+            allow_unsafe=settings.allow_unsafe_models,
+            stop=self._going_down,
         )
-        self._servicer.serve(detector, self._workers)
         for model in detector.models:
             _log.info(
                 "model.loaded",
@@ -116,7 +189,7 @@ class DetectorServer:
                 input_size=model.longest,
                 seconds=round(model.warm_up_seconds, 3),
             )
-        await self._say(health_pb2.HealthCheckResponse.SERVING)
+        return detector
 
     async def drain(self) -> None:
         """Go down in good order; may be called twice.
@@ -127,6 +200,9 @@ class DetectorServer:
            health is cut off.
         4. The workers end, then the models are let go.
         """
+        self._going_down.set()
+        for reload in self._reloads:
+            reload.cancel()
         await self._health.enter_graceful_shutdown()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_timeout):
@@ -134,6 +210,8 @@ class DetectorServer:
         if self._server is not None:
             # Not at once: with no time to spare gRPC tells even idle clients of an internal error.
             await self._server.stop(_WATCHERS_SECONDS)
+        if self._reloads:
+            await asyncio.wait(self._reloads)
         if self._lag_watch is not None:
             self._lag_watch.cancel()
         if self._workers is not None:
@@ -161,7 +239,7 @@ class DetectorServer:
             ) from error
 
     async def _say(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:
-        for name in ("", _SERVICE):
+        for name in ("", _SERVICE, _ADMIN):
             await self._health.set(name, status)
 
     async def _watch_loop(self) -> None:
@@ -171,6 +249,17 @@ class DetectorServer:
             due = loop.time() + _LAG_INTERVAL
             await asyncio.sleep(_LAG_INTERVAL)
             self.stats.loop_lag.append(max(loop.time() - due, 0.0))
+
+
+def _doorkeeper(settings: Settings) -> TokenInterceptor:
+    users, admins = (
+        None if path is None else Tokens.read(variable, path)
+        for variable, path in (
+            ("AUTH_TOKENS_FILE", settings.auth_tokens_file),
+            ("ADMIN_TOKENS_FILE", settings.admin_tokens_file),
+        )
+    )
+    return TokenInterceptor(users, admins)
 
 
 def _channel_options(settings: Settings) -> list[tuple[str, int]]:

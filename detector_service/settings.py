@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from detector_service.crowd.alerts import CrowdAlertLevels
 from detector_service.detection.model_files import Choice
+from detector_service.engines import GpuOptions
 from detector_service.errors import ConfigurationError
 from detector_service.frame_settings import MAX_CROWD_THRESHOLD, MAX_FRAME_RATE, MAX_WAITING_FRAMES
 
@@ -25,6 +26,12 @@ def _readable_file(path: Path) -> Path:
             return path
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from error
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise ValueError("is no folder")
+    return path
 
 
 def _alert_levels(text: str) -> str:
@@ -59,14 +66,20 @@ class Settings(BaseSettings):
     tls_key_file: _File | None = None
     tls_client_ca_file: _File | None = None
     auth_tokens_file: _File | None = None
+    admin_tokens_file: _File | None = None
 
     # Models and how they run.
     face_model_path: Path = Path("./models/YOLO12n_finetuned/best.pt")
     body_model_path: Path = Path("./models/YOLO12n_pretrained/yolo12n.pt")
-    engine: Literal["auto", "openvino"] = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    engine: Literal["auto", "openvino", "torch", "tensorrt"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
+    calibration_images: Annotated[Path, AfterValidator(_folder)] | None = None
     use_gpu: bool = True
+    allow_unsafe_models: bool = False
     tensorrt_enabled: bool = False
+    engine_batch: int = Field(8, ge=1, le=256, description="images")
+    gpu_memory_fraction: float = Field(0.9, gt=0, le=1)
+    cuda_graphs: bool = True
     max_frame_size: int = Field(1024, ge=32, le=8192, description="pixels")
     workers: int = Field(0, ge=0, le=256, description="threads; 0 suits the machine")
 
@@ -117,6 +130,11 @@ class Settings(BaseSettings):
             )
         if self.tls_cert_file and self.tls_key_file:
             _check_tls(self.tls_cert_file, self.tls_key_file, self.tls_client_ca_file)
+        if self.precision == "int8" and self.calibration_images is None:
+            raise ValueError(
+                "PRECISION=int8 is set, but CALIBRATION_IMAGES is not; name a folder of photographs like those that "
+                "will come, some hundreds"
+            )
         if self.max_message_bytes < self.max_frame_bytes + 64 * 1024:
             raise ValueError(
                 f"MAX_MESSAGE_BYTES={self.max_message_bytes} leaves no room for a frame of "
@@ -127,8 +145,6 @@ class Settings(BaseSettings):
                 f"MAX_BATCH_FRAMES={self.max_batch_frames} is more than "
                 f"MAX_QUEUED_FRAMES={self.max_queued_frames}, so the largest batches could never be taken"
             )
-        if self.tensorrt_enabled:
-            raise ValueError("TENSORRT_ENABLED=True: this version has no TensorRT engine; unset it")
         return self
 
     @property
@@ -143,6 +159,18 @@ class Settings(BaseSettings):
         """The body model's path, and whether it was set."""
         return Choice(
             "BODY_MODEL_PATH", self.body_model_path, "body_model_path" in self.model_fields_set
+        )
+
+    @property
+    def gpu(self) -> GpuOptions:
+        """Whether and how a GPU is used."""
+        return GpuOptions(
+            use=self.use_gpu,
+            tensorrt=self.tensorrt_enabled,
+            batch=self.engine_batch,
+            memory_fraction=self.gpu_memory_fraction,
+            graphs=self.cuda_graphs,
+            calibration=self.calibration_images,
         )
 
     def described(self) -> str:

@@ -142,12 +142,15 @@ async def service_process(
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "app.log"
         known = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", folder)}
+        if "PYTHONPATH" in os.environ:  # a checkout that is not the installed one
+            known["PYTHONPATH"] = os.environ["PYTHONPATH"]
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             module,
             *arguments,
             cwd=folder,
+            stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=known | _AT_A_FREE_PORT | {"LOG_FILE": str(log)} | environment,

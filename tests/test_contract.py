@@ -46,6 +46,13 @@ def test_the_service_has_the_documented_calls() -> None:
     }
 
 
+def test_calls_for_whoever_runs_the_service_are_apart() -> None:
+    """In a service of their own, so that a proxy can keep it in."""
+    service = pb.DESCRIPTOR.services_by_name["AdminService"]
+    assert service.full_name == "crowd.detector.v1.AdminService"
+    assert [method.name for method in service.methods] == ["ReloadModels"]
+
+
 @pytest.mark.parametrize(
     ("enum", "names"),
     [

@@ -92,6 +92,8 @@ def test_the_wheel_carries_the_code_the_contract_and_the_model(tmp_path: Path) -
         "bridge/py.typed",
         "detector_service/server.py",
         "detector_service/embedded/crowd-n.onnx",
+        "detector_service/embedded/astronaut.jpg",
+        "detector_service/model_commands/catalogue.toml",
     } <= names
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/", "models/"))]
 
@@ -125,6 +127,9 @@ def test_extras_and_scripts_have_the_fixed_names() -> None:
     assert {"detector-service", "detector", "detector-bridge", "detector-run"} <= set(
         project["scripts"]
     )
+    assert project["entry-points"]["crowd_detector.models"] == {
+        "files": "detector_service.model_commands.commands:commands"
+    }
     assert [requirement.partition(">")[0] for requirement in project["dependencies"]] == [
         "grpcio",
         "protobuf",

@@ -29,18 +29,20 @@ async def test_a_bad_setting_ends_it_with_2() -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "content", "words"),
+    ("variable", "name", "content", "words"),
     [
-        ("FACE_MODEL_PATH", None, "there is no such file"),
-        ("BODY_MODEL_PATH", b"not a model", "cannot read it"),
-        ("FACE_MODEL_PATH", b"", "cannot read it"),
+        ("FACE_MODEL_PATH", "m.onnx", None, "there is no such file"),
+        ("BODY_MODEL_PATH", "m.onnx", b"not a model", "cannot read it"),
+        ("FACE_MODEL_PATH", "m.onnx", b"", "cannot read it"),
+        ("BODY_MODEL_PATH", "m.pt", b"not a model", "no PyTorch weights, or they are truncated"),
+        ("FACE_MODEL_PATH", "m.tflite", b"model", "not a kind of file that can be loaded"),
     ],
 )
 async def test_a_model_that_does_not_load_ends_it_with_1(
-    tmp_path: Path, variable: str, content: bytes | None, words: str
+    tmp_path: Path, variable: str, name: str, content: bytes | None, words: str
 ) -> None:
     """The variable, the file and what is wrong are named; there is no silent fall-back."""
-    path = tmp_path / "weights.onnx"
+    path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
     async with service_process(**{variable: str(path)}) as service:
@@ -53,16 +55,6 @@ async def test_a_model_that_does_not_load_ends_it_with_1(
     assert str(path) in complaint[0]
     assert words in complaint[0]
     assert "Traceback" not in service.errors
-
-
-async def test_weights_for_torch_are_told_how_to_be_used(tmp_path: Path) -> None:
-    """The cure is the command that exports them."""
-    path = tmp_path / "best.pt"
-    path.touch()
-    async with service_process(FACE_MODEL_PATH=str(path)) as service:
-        assert await service.ended() == 1
-    assert f"FACE_MODEL_PATH={path}" in service.errors
-    assert "yolo export" in service.errors
 
 
 async def test_a_port_in_use_ends_it_with_2() -> None:
@@ -201,7 +193,7 @@ async def test_a_signal_while_loading_ends_it_with_0() -> None:
     """Whoever starts it by mistake need not wait."""
     async with service_process() as service:
         assert service.process.stderr is not None
-        while b"engine.cpu" not in (line := await service.process.stderr.readline()):
+        while b"engine.chosen" not in (line := await service.process.stderr.readline()):
             assert line
         service.signal(signal.SIGTERM)
         assert await service.ended() == 0
@@ -222,7 +214,7 @@ async def test_logs_are_json_lines_in_both_places() -> None:
     events = [record["event"] for record in shown]
     assert events == [
         "auth.open",
-        "engine.cpu",
+        "engine.chosen",
         "model.loaded",
         "service.serving",
         "service.draining",

@@ -76,8 +76,11 @@ def test_it_is_known_whether_a_path_was_set(monkeypatch: pytest.MonkeyPatch) -> 
         ("CONFIDENCE_THRESHOLD", "nan", "less than or equal to 1"),
         ("CROWD_THRESHOLD", "-1", "greater than or equal to 0"),
         ("CROWD_ALERT_LEVELS", "loud=1", "info, warning, error, critical"),
-        ("ENGINE", "cuda", "'auto' or 'openvino'"),
-        ("PRECISION", "int4", "'auto', 'fp32' or 'bf16'"),
+        ("ENGINE", "cuda", "'auto', 'openvino', 'torch' or 'tensorrt'"),
+        ("PRECISION", "int4", "'auto', 'fp32', 'bf16', 'fp16' or 'int8'"),
+        ("CALIBRATION_IMAGES", "/nowhere", "is no folder"),
+        ("ENGINE_BATCH", "0", "greater than or equal to 1 (images)"),
+        ("GPU_MEMORY_FRACTION", "0", "greater than 0"),
         ("DEBUG", "perhaps", "valid boolean"),
         ("LOG_LEVEL", "LOUD", "'DEBUG', 'INFO'"),
         ("MAX_FRAME_SIZE", "8", "greater than or equal to 32 (pixels)"),
@@ -122,7 +125,6 @@ def test_what_does_not_fit_together_is_named(
         ({"TLS_CERT_FILE": str(file), "TLS_KEY_FILE": str(file)}, "no certificate with its key"),
         ({"MAX_MESSAGE_BYTES": "40000", "MAX_FRAME_BYTES": "40000"}, "must be at least 65536 more"),
         ({"MAX_BATCH_FRAMES": "8", "MAX_QUEUED_FRAMES": "4"}, "could never be taken"),
-        ({"TENSORRT_ENABLED": "true"}, "no TensorRT engine"),
     ):
         with monkeypatch.context() as patch:
             for name, value in variables.items():

@@ -1,8 +1,6 @@
-"""Which file serves which role, and where what is compiled from it is kept."""
+"""Which file serves which role."""
 
 import hashlib
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -11,8 +9,14 @@ from detector_service.errors import ModelError
 
 Role = Literal["face", "body"]
 
-#: A file of these endings is a YOLO model that this version cannot run as it is.
-_TO_EXPORT: Final = {".pt": "PyTorch weights", ".engine": "a TensorRT engine"}
+#: What is said of a model's file in `ModelInfo.format`, by its ending.
+_FORMATS: Final = {
+    ".pt": "pt",
+    ".onnx": "onnx",
+    ".xml": "openvino",
+    "/": "openvino",
+    ".engine": "tensorrt",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,16 @@ class ModelFile:
     variables: str
     roles: frozenset[Role]
     embedded: bool
+
+    @property
+    def ending(self) -> str:
+        """The ending of its name, in lower case; of a folder "/"."""
+        return "/" if self.path.is_dir() else self.path.suffix.lower()
+
+    @property
+    def format(self) -> str:
+        """The kind of file: "pt", "onnx", "openvino", "tensorrt"."""
+        return _FORMATS.get(self.ending, self.ending)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +63,18 @@ class Choice:
 
 def embedded_model() -> Path:
     """Return the model that ships with the service: beside the code, or in a checkout's models/."""
+    return _shipped("crowd-n.onnx")
+
+
+def embedded_photograph() -> Path:
+    """Return the photograph that ships with the service: a person and a face, 512 x 512, public domain."""
+    return _shipped("astronaut.jpg")
+
+
+def _shipped(name: str) -> Path:
     package = Path(__file__).resolve().parent.parent
-    installed = package / "embedded" / "crowd-n.onnx"
-    return installed if installed.is_file() else package.parent / "models" / "crowd-n.onnx"
+    installed = package / "embedded" / name
+    return installed if installed.is_file() else package.parent / "models" / name
 
 
 def choose(face: Choice, body: Choice, loadable: tuple[str, ...]) -> tuple[ModelFile, ...]:
@@ -95,12 +118,6 @@ def _locate(choice: Choice, loadable: tuple[str, ...]) -> Path:
     ending = "/" if choice.path.is_dir() else choice.path.suffix.lower()
     if ending in loadable:
         return choice.path.resolve()
-    if ending in _TO_EXPORT:
-        raise ModelError(
-            f"{named}: {_TO_EXPORT[ending]}, which this version cannot load; export the model with "
-            f"`yolo export model=WEIGHTS.pt format=onnx dynamic=True` (pip install "
-            f"ultralytics-opencv-headless) and set {choice.variable} to the .onnx file"
-        )
     raise ModelError(
         f"{named}: not a kind of file that can be loaded; these can: {', '.join(loadable)} "
         "(/ stands for an OpenVINO folder)"
@@ -127,32 +144,3 @@ def content_hash(path: Path) -> str:
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     return digest.hexdigest()
-
-
-def cache_folder(path: Path, content: str) -> Path | None:
-    """Return a folder for what is compiled from a model, beside it where that can be written.
-
-    Args:
-        path: the model's file or folder.
-        content: its content_hash, which names the folder, so that other weights never find it.
-
-    Returns:
-        The folder, or None where nothing can be written anywhere: then each start compiles anew.
-    """
-    for parent in (_beside, _of_user):
-        try:
-            folder = parent(path) / content[:16]
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                return folder
-        except (OSError, RuntimeError):  # RuntimeError: there is no home folder
-            continue
-    return None
-
-
-def _beside(path: Path) -> Path:
-    return path.parent / ".cache"
-
-
-def _of_user(_path: Path) -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crowd-detector"

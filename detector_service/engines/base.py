@@ -31,16 +31,22 @@ class Request(Protocol):
     def buffer(self, height: int, width: int) -> Prepared:
         """Return the buffer to prepare one image of this size in, shape (1, height, width, 3).
 
-        It stays the request's own: whatever an earlier call prepared in it is overwritten.
+        It stays the request's own: whatever an earlier call prepared in it is overwritten. What was
+        started and not waited for is waited for here.
         """
         ...
 
-    def infer(self, images: Prepared) -> Predictions:
-        """Run the model on what was prepared in the buffer that `buffer` returned last.
+    def start(self, images: Prepared, threshold: float) -> None:
+        """Begin to run the model on what was prepared in the buffer that `buffer` returned last.
 
-        Returns:
-            The raw predictions; valid until the next call.
+        Args:
+            images: that buffer; it may be read, and not written, until `wait` has returned.
+            threshold: what scores no more may be left out of the predictions.
         """
+        ...
+
+    def wait(self) -> Predictions:
+        """Return the raw predictions once they are there; valid until the next call of `buffer`."""
         ...
 
 
@@ -60,11 +66,6 @@ class Engine(Protocol):
     @property
     def precision(self) -> str:
         """Of the arithmetic: "fp32", "bf16"."""
-        ...
-
-    @property
-    def file_format(self) -> str:
-        """The kind of file it was loaded from: "onnx", "openvino"."""
         ...
 
     @property

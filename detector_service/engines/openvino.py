@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,9 +57,8 @@ class OpenVINOEngine:
 
     def __init__(self, path: Path, options: "EngineOptions") -> None:
         self._core = ov.Core()
-        self.precision = self._choose_precision(options)
+        self.precision = choose_precision(options.precision)
         source = _graph_file(path)
-        self.file_format = "onnx" if source.suffix == ".onnx" else "openvino"
         self._config: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[self.precision],
             "NUM_STREAMS": options.parallel,
@@ -72,10 +72,7 @@ class OpenVINOEngine:
             #: Serves whatever size comes.
             self.any_size = self._core.compile_model(self._graph, "CPU", self._config | cached)
         except RuntimeError as error:
-            raise ModelError(
-                f"{path}: OpenVINO cannot read it ({_last_line(error)}); "
-                "export the model again with `yolo export format=onnx dynamic=True`"
-            ) from error
+            raise _unreadable(path, error) from error
         shape = list(self._graph.input().partial_shape)
         self._fixed = not self._graph.input().partial_shape.is_dynamic
         self.input_shape = InputShape(
@@ -170,17 +167,6 @@ class OpenVINOEngine:
         graph.reshape([1, *size, 3])
         return self._core.compile_model(graph, "CPU", self._config | cached)
 
-    def _choose_precision(self, options: "EngineOptions") -> str:
-        has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if options.precision == "auto":
-            return "bf16" if has_bf16 else "fp32"
-        if options.precision == "bf16" and not has_bf16:
-            raise ModelError(
-                "PRECISION=bf16: this processor has no bf16 instructions (AVX-512 BF16 or AMX); "
-                "set PRECISION=auto or PRECISION=fp32"
-            )
-        return options.precision
-
 
 class OpenVINORequest:
     """One thread's inference requests and input buffers: for each size of its own, and for any other."""
@@ -190,9 +176,13 @@ class OpenVINORequest:
         self._any_size = engine.any_size.create_infer_request()
         self._own: dict[Size, tuple[Any, Any, Prepared]] = {}
         self._current: tuple[Any, Prepared] | None = None
+        self._running = False
 
     def buffer(self, height: int, width: int) -> Prepared:
         """Return the input buffer of this size, shape (1, height, width, 3)."""
+        if self._running:
+            with suppress(RuntimeError):  # of an earlier image, which nobody waits for any more
+                self.wait()
         size = (height, width)
         model = self._engine.model_for(size)
         if model is self._engine.any_size:
@@ -206,12 +196,21 @@ class OpenVINORequest:
         self._current = (request, images)
         return images
 
-    def infer(self, images: Prepared) -> Predictions:
-        """Run the model on what was prepared in `buffer`; the result is valid until the next call."""
+    def start(self, images: Prepared, threshold: float) -> None:
+        """Begin to run the model on what was prepared in `buffer`; all its predictions will come."""
+        del threshold
         assert self._current is not None, "`buffer` comes first"
         request, current = self._current
         assert images is current, "only what `buffer` gave last can be inferred"
-        request.infer()
+        request.start_async()
+        self._running = True
+
+    def wait(self) -> Predictions:
+        """Return the raw predictions once they are there; valid until the next call of `buffer`."""
+        assert self._current is not None, "`start` comes first"
+        self._running = False
+        request, _ = self._current
+        request.wait()
         predictions: Predictions = request.get_output_tensor(0).data
         return predictions
 
@@ -219,6 +218,47 @@ class OpenVINORequest:
         self._own = {
             size: slot for size, slot in self._own.items() if self._engine.keeps(size, slot[0])
         }
+
+
+def choose_precision(wanted: str) -> str:
+    """Return the precision that this processor computes in.
+
+    Raises:
+        ModelError: it cannot compute in what is wanted.
+    """
+    has_bf16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if wanted == "auto":
+        return "bf16" if has_bf16 else "fp32"
+    if wanted == "bf16" and not has_bf16:
+        raise ModelError(
+            "PRECISION=bf16: this processor has no bf16 instructions (AVX-512 BF16 or AMX); "
+            "set PRECISION=auto or PRECISION=fp32"
+        )
+    if wanted in ("fp16", "int8"):
+        raise ModelError(
+            f"PRECISION={wanted}: this is for GPUs, and the model runs on the processor; set PRECISION=auto"
+        )
+    return wanted
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return what the exporter wrote about a model, without making it ready to run.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    source = _graph_file(path)
+    try:
+        return _metadata(ov.Core().read_model(source), source)
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: RuntimeError) -> ModelError:
+    return ModelError(
+        f"{path}: OpenVINO cannot read it ({_last_line(error)}); "
+        "export the model again with `yolo export format=onnx dynamic=True`"
+    )
 
 
 def _buffer_of(request: Any, size: Size) -> Prepared:

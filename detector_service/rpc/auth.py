@@ -14,6 +14,7 @@ from detector_service.rpc.status import CallRefused
 
 #: Probes carry no tokens, and health tells nothing but whether the service serves.
 _OPEN_METHODS: Final = "/grpc.health.v1.Health/"
+_ADMIN_METHODS: Final = "/crowd.detector.v1.AdminService/"
 
 
 class Tokens:
@@ -23,8 +24,8 @@ class Tokens:
         self._digests: Final = [_digest(token.encode()) for token in tokens]
 
     @classmethod
-    def read(cls, path: Path) -> "Tokens":
-        """Read a file with a token on each line; empty lines and those that begin with # are passed over.
+    def read(cls, variable: str, path: Path) -> "Tokens":
+        """Read a file that a variable names: a token on each line; empty lines and those that begin with # are passed over.
 
         Raises:
             ConfigurationError: there is no token in it, or it is no text.
@@ -33,12 +34,12 @@ class Tokens:
             lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(
-                f"AUTH_TOKENS_FILE={path}: cannot be read as text: {error}"
+                f"{variable}={path}: cannot be read as text: {error}"
             ) from error
         tokens = [line for line in lines if line and not line.startswith("#")]
         if not tokens:
             raise ConfigurationError(
-                f"AUTH_TOKENS_FILE={path}: there is no token in it; write one on each line, or unset it"
+                f"{variable}={path}: there is no token in it; write one on each line, or unset it"
             )
         return cls(tokens)
 
@@ -54,10 +55,17 @@ def _digest(token: bytes) -> bytes:
 
 
 class TokenInterceptor(grpc.aio.ServerInterceptor):
-    """Ends calls without a good token with UNAUTHENTICATED before they begin."""
+    """Ends calls without a good token before they begin: UNAUTHENTICATED, or PERMISSION_DENIED."""
 
-    def __init__(self, tokens: Tokens) -> None:
-        self._tokens: Final = tokens
+    def __init__(self, users: Tokens | None, admins: Tokens | None) -> None:
+        """Make it.
+
+        Args:
+            users: who may call; None for anyone.
+            admins: who may call, the calls for whoever runs the service too; None for nobody.
+        """
+        self._users: Final = users
+        self._admins: Final = admins
 
     async def intercept_service(
         self,
@@ -66,22 +74,50 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
     ) -> Any:
         """Let a call through, or put a refusal in its place."""
         handler = await continuation(handler_call_details)
-        if handler is None or handler_call_details.method.startswith(_OPEN_METHODS):
+        method = handler_call_details.method
+        if handler is None or method.startswith(_OPEN_METHODS):
             return handler
-        refusal = self._refusal(dict(handler_call_details.invocation_metadata or ()))
+        metadata = dict(handler_call_details.invocation_metadata or ())
+        refusal = self._refusal(metadata, for_admins=method.startswith(_ADMIN_METHODS))
         return handler if refusal is None else _refusing(handler, refusal)
 
-    def _refusal(self, metadata: dict[str, str | bytes]) -> CallRefused | None:
-        value = metadata.get("authorization")
-        if value is None:
-            return _unauthenticated(
-                "a token is needed; send the metadata `authorization: Bearer TOKEN`"
-            )
-        raw = value if isinstance(value, bytes) else value.encode()
-        scheme, _, token = raw.partition(b" ")
-        if scheme.lower() != b"bearer" or not self._tokens.accept(token.strip()):
+    def _refusal(self, metadata: dict[str, str | bytes], *, for_admins: bool) -> CallRefused | None:
+        if self._users is None and not for_admins:
+            return None
+        if self._users is None and self._admins is None:
+            return _denied("this call needs a token of ADMIN_TOKENS_FILE, which is not set")
+        token = _token(metadata)
+        if isinstance(token, CallRefused):
+            return token
+        # Both are looked at, so that how long it takes says nothing.
+        is_admin = self._admins is not None and self._admins.accept(token)
+        is_user = self._users is not None and self._users.accept(token)
+        if not (is_admin or is_user):
             return _unauthenticated("the token is not known to this service")
+        if for_admins and not is_admin:
+            return _denied(
+                "this call needs a token of ADMIN_TOKENS_FILE; the one that was sent is not"
+            )
         return None
+
+
+def _token(metadata: dict[str, str | bytes]) -> bytes | CallRefused:
+    value = metadata.get("authorization")
+    if value is None:
+        return _unauthenticated(
+            "a token is needed; send the metadata `authorization: Bearer TOKEN`"
+        )
+    raw = value if isinstance(value, bytes) else value.encode()
+    scheme, _, token = raw.partition(b" ")
+    if scheme.lower() != b"bearer":
+        return _unauthenticated("the token is not known to this service")
+    return token.strip()
+
+
+def _denied(message: str) -> CallRefused:
+    return CallRefused(
+        grpc.StatusCode.PERMISSION_DENIED, pb.ERROR_REASON_PERMISSION_DENIED, message
+    )
 
 
 def _unauthenticated(message: str) -> CallRefused:

@@ -11,10 +11,9 @@ from crowd.detector.v1 import detector_pb2 as pb
 from crowd.detector.v1 import detector_pb2_grpc
 
 from detector_service.detection.detector import Detector
-from detector_service.detection.model_files import Role
-from detector_service.durations import duration
 from detector_service.frame_settings import FrameSettings, InvalidFieldError
 from detector_service.rpc.frame_handler import Answer, Job
+from detector_service.rpc.model_info import model_info
 from detector_service.rpc.status import CallRefused, not_implemented, not_ready, shutting_down
 from detector_service.rpc.stream import StreamSession
 from detector_service.scheduling.workers import Workers
@@ -30,7 +29,7 @@ _STATUS_SECONDS: Final = 5.0
 _Context = Any  # grpc.aio.ServicerContext; the generated base class wants a type of its own
 
 
-def _ends_with_status(
+def ends_with_status(
     call: Callable[[_Servicer, _Request, _Context], Awaitable[_Response]],
 ) -> Callable[[_Servicer, _Request, _Context], Awaitable[_Response]]:
     """Turn a CallRefused into the call's status."""
@@ -80,7 +79,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         if self._calls:
             await asyncio.wait(self._calls)
 
-    @_ends_with_status
+    @ends_with_status
     async def StreamDetections(  # type: ignore[override]  # answers are written through the context
         self, request: Any, context: _Context
     ) -> None:
@@ -102,7 +101,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         finally:
             self._sessions.discard(session)
 
-    @_ends_with_status
+    @ends_with_status
     async def Detect(self, request: pb.DetectRequest, context: _Context) -> pb.DetectResponse:
         """Look at one image."""
         del context
@@ -111,7 +110,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
             raise CallRefused.of_frame(answer)
         return pb.DetectResponse(result=answer)
 
-    @_ends_with_status
+    @ends_with_status
     async def BatchDetect(
         self, request: pb.BatchDetectRequest, context: _Context
     ) -> pb.BatchDetectResponse:
@@ -138,15 +137,17 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
             ]
         )
 
-    @_ends_with_status
+    @ends_with_status
     async def GetModelInfo(
         self, request: pb.GetModelInfoRequest, context: _Context
     ) -> pb.GetModelInfoResponse:
         """Say which models serve."""
         del request, context
         self._ready()
+        assert self._detector is not None
         return pb.GetModelInfoResponse(
-            face_model=self._model_info("face"), body_model=self._model_info("body")
+            face_model=model_info(self._detector, "face"),
+            body_model=model_info(self._detector, "body"),
         )
 
     async def GetStats(self, request: pb.GetStatsRequest, context: _Context) -> pb.GetStatsResponse:
@@ -231,24 +232,4 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
             f"{self._unary_frames} images are waiting, and MAX_QUEUED_FRAMES allows "
             f"{self._settings.max_queued_frames}; try again later",
             retry_after=min(max(wait, 0.1), 10.0),
-        )
-
-    def _model_info(self, role: Role) -> pb.ModelInfo:
-        assert self._detector is not None
-        model = self._detector.model(role)
-        classes = model.metadata.classes
-        return pb.ModelInfo(
-            loaded=True,
-            path=str(model.file.path),
-            device=model.engine.device,
-            format=model.engine.file_format,
-            engine=model.engine.name,
-            precision=model.engine.precision,
-            classes=classes,
-            counted_classes=[classes[index] for index in model.counted[role]],
-            input_size=model.longest,
-            stride=model.metadata.stride,
-            content_sha256=model.content_sha256,
-            warm_up_time=duration(model.warm_up_seconds),
-            embedded=model.file.embedded,
         )

@@ -62,11 +62,16 @@ class Workers(Generic[Job, Answer]):
         """
         self._loop: Final = asyncio.get_running_loop()
         self._queue: Final[FairQueue[tuple[Seat[Job, Answer], Job]]] = FairQueue()
-        self._free: Final = threading.Condition()
+        lock = threading.Lock()
+        self._free: Final = threading.Condition(lock)
+        self._idle: Final = threading.Condition(lock)
         self._closing = False
         self._make_work: Final = make_work
+        #: What each thread does with its next job, and with the one that it is at.
+        self._next_work: Final[list[Work[Job, Answer] | None]] = [None] * count
+        self._at_work: Final[list[Work[Job, Answer] | None]] = [None] * count
         self._threads: Final = [
-            threading.Thread(target=self._run, name=f"worker-{index}", daemon=True)
+            threading.Thread(target=self._run, args=(index,), name=f"worker-{index}", daemon=True)
             for index in range(count)
         ]
         for thread in self._threads:
@@ -118,32 +123,58 @@ class Workers(Generic[Job, Answer]):
         with self._free:
             self._queue.leave(seat.caller)
 
+    async def change(self, make_work: Callable[[], Work[Job, Answer]]) -> None:
+        """Give every thread other work, from its next job on; return once none does the old any more.
+
+        Args:
+            make_work: called for each thread, in a thread of its own; if it raises, nothing changes.
+        """
+        works = await asyncio.to_thread(lambda: [make_work() for _ in self._threads])
+        await asyncio.to_thread(self._change_over, works)
+
     async def close(self) -> None:
         """End the threads once each has finished what it is at; may be called twice."""
         with self._free:
             self._closing = True
             self._free.notify_all()
+            self._idle.notify_all()
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
 
-    def _run(self) -> None:
+    def _change_over(self, works: list[Work[Job, Answer]]) -> None:
+        with self._idle:
+            old = list(self._next_work)
+            self._next_work[:] = works
+            self._idle.wait_for(
+                lambda: self._closing or not any(work and work in old for work in self._at_work)
+            )
+
+    def _run(self, index: int) -> None:
         work = self._make_work()
-        while (taken := self._take()) is not None:
-            seat, number, job = taken
+        with self._free:
+            self._next_work[index] = self._next_work[index] or work
+        while (taken := self._take(index)) is not None:
+            work, seat, number, job = taken
             answer = work(job, abandoned=seat.has_left)
+            with self._free:
+                self._at_work[index] = None
+                self._idle.notify_all()
             try:
                 self._loop.call_soon_threadsafe(self._hand_over, seat, number, answer)
             except RuntimeError:  # the loop has ended, and with it all who wait
                 return
 
-    def _take(self) -> tuple[Seat[Job, Answer], int, Job] | None:
+    def _take(self, index: int) -> tuple[Work[Job, Answer], Seat[Job, Answer], int, Job] | None:
         with self._free:
             while not self._closing:
                 if (next_one := self._queue.take()) is not None:
                     _, (seat, job) = next_one
                     number = seat.taken
                     seat.taken += 1
-                    return seat, number, job
+                    work = self._next_work[index]
+                    assert work is not None, "it was made before the first job"
+                    self._at_work[index] = work
+                    return work, seat, number, job
                 self._free.wait()
         return None
 

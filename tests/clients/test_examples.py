@@ -4,19 +4,28 @@ import asyncio
 import doctest
 import inspect
 import pathlib
+import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import crowd_detector
 import pytest
+import structlog
 
 from tests.servers import ROOT, serving
 
+ADMIN_TOKEN = "of-whoever-runs-it"
+
 
 @pytest.fixture
-async def address() -> AsyncIterator[str]:
-    async with serving() as running:
+async def address(tmp_path: pathlib.Path) -> AsyncIterator[str]:
+    tokens = tmp_path / "tokens"
+    tokens.write_text(ADMIN_TOKEN)
+    # Not to the standard output, where an example's answer is looked for.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    async with serving(admin_tokens_file=tokens) as running:
         yield running.address
+    structlog.reset_defaults()
 
 
 def documented() -> Iterator[tuple[str, Any]]:
@@ -46,6 +55,7 @@ async def test_every_example_runs(address: str, monkeypatch: pytest.MonkeyPatch)
     names = {name: getattr(crowd_detector, name) for name in crowd_detector.__all__}
     names |= {
         "address": address,
+        "admin_token": ADMIN_TOKEN,
         "asyncio": asyncio,
         "pathlib": pathlib,
         "datetime": __import__("datetime").datetime,

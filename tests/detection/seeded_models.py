@@ -102,6 +102,7 @@ def save(recipe: Recipe, weights: Path) -> None:
         _spread_answers(network, pictures)
     model: Any = YOLO(recipe.architecture, task="detect")
     model.model = network
+    model.ckpt = {"train_args": {"imgsz": SIDE}}
     model.save(weights)
 
 

@@ -1,16 +1,21 @@
 """The models together: roles, one file or two, limits, and models that cannot serve."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
 import onnx
 import pytest
 
+from detector_service import engines
 from detector_service.detection.detector import Detector
+from detector_service.detection.letterbox import Letterbox
 from detector_service.detection.model_files import ModelFile, Role, embedded_model
-from detector_service.engines.base import InputShape
+from detector_service.engines.base import InputShape, Predictions, Prepared
+from detector_service.engines.openvino import OpenVINOEngine, OpenVINORequest
 from detector_service.errors import ModelError
+from detector_service.frames.pixels import Image
 
 BOTH: frozenset[Role] = frozenset({"face", "body"})
 
@@ -84,6 +89,54 @@ def test_two_files_find_what_one_finds(picture: np.ndarray, tmp_path: Path) -> N
     np.testing.assert_allclose(apart.faces, together.faces, atol=1e-3)
     np.testing.assert_allclose(apart.bodies, together.bodies, atol=1e-3)
     assert detector.model("body").file.path == other
+
+
+class MeetingRequest(OpenVINORequest):
+    """A request that counts those under way."""
+
+    under_way: ClassVar[list[int]] = []
+    met: ClassVar[list[int]] = []
+
+    def start(self, images: Prepared, threshold: float) -> None:
+        self.under_way.append(1)
+        super().start(images, threshold)
+
+    def wait(self) -> Predictions:
+        self.met.append(len(self.under_way))
+        return super().wait()
+
+
+class MeetingEngine(OpenVINOEngine):
+    """The real engine, with requests that count."""
+
+    def request(self) -> MeetingRequest:
+        return MeetingRequest(self)
+
+
+def test_two_models_run_at_once_on_one_resize(
+    picture: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are started before either is waited for; where they see the same picture it is made once."""
+    entry = engines.Registration(__name__, "MeetingEngine", (".onnx",))
+    monkeypatch.setitem(engines._REGISTRY, "openvino", entry)
+    resized = []
+    apply = Letterbox.apply
+
+    def counting(letterbox: Letterbox, image: Image, out: Prepared) -> None:
+        resized.append(letterbox)
+        apply(letterbox, image, out)
+
+    monkeypatch.setattr(Letterbox, "apply", counting)
+    shipped = file(embedded_model(), frozenset({"face"}))
+    for other, resizes in (({"date": "2000"}, 1), ({"imgsz": "[320, 320]"}, 2)):
+        path = with_metadata(tmp_path / "other.onnx", **other)
+        detector = load(shipped, file(path, frozenset({"body"})))
+        worker = detector.worker()
+        for record in (MeetingRequest.under_way, MeetingRequest.met, resized):
+            record.clear()
+        assert len(worker.detect(picture, 0.4).bodies) >= 1
+        assert MeetingRequest.met == [2, 2]
+        assert len(resized) == resizes
 
 
 def test_all_classes_of_a_face_model_count(picture: np.ndarray, tmp_path: Path) -> None:

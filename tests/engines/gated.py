@@ -3,11 +3,13 @@
 import threading
 from pathlib import Path
 
-from detector_service.engines import EngineOptions
-from detector_service.engines.base import Predictions, Prepared
+from detector_service.engines import EngineOptions, Registration
+from detector_service.engines.base import Prepared
 from detector_service.engines.openvino import OpenVINOEngine, OpenVINORequest
 
-REGISTRATION = ("tests.engines.gated", "GatedEngine", (".onnx", ".xml", "/"))
+REGISTRATION = Registration(
+    "tests.engines.gated", "GatedEngine", (".onnx", ".xml", "/"), "openvino"
+)
 
 
 class Faults:
@@ -46,7 +48,7 @@ class GatedEngine(OpenVINOEngine):
 class GatedRequest(OpenVINORequest):
     """A request that passes the gate first."""
 
-    def infer(self, images: Prepared) -> Predictions:
+    def start(self, images: Prepared, threshold: float) -> None:
         """Wait for the gate, fail if told to, then infer."""
         faults.entered.release()
         faults.threads.add(threading.current_thread().name)
@@ -54,4 +56,4 @@ class GatedRequest(OpenVINORequest):
         if faults.fail_with is not None:
             raise faults.fail_with
         faults.inferences += 1
-        return super().infer(images)
+        super().start(images, threshold)

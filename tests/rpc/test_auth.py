@@ -92,7 +92,7 @@ def test_a_file_without_tokens_is_an_error(tmp_path: Path, content: bytes) -> No
     path = tmp_path / "tokens"
     path.write_bytes(content)
     with pytest.raises(ConfigurationError, match="AUTH_TOKENS_FILE="):
-        Tokens.read(path)
+        Tokens.read("AUTH_TOKENS_FILE", path)
 
 
 @given(known=st.lists(st.text(min_size=1), min_size=1), other=st.text())

@@ -5,6 +5,8 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import pytest
+
 from detector_service.scheduling.workers import Seat, Work, Workers
 
 
@@ -138,3 +140,66 @@ async def test_closing_twice_is_closing() -> None:
     await workers.close()
     await workers.close()
     assert not own & set(threading.enumerate())
+
+
+class Named:
+    """Work that answers with its own number, behind a gate."""
+
+    def __init__(self, number: int, gate: Gate) -> None:
+        self.number = number
+        self.gate = gate
+
+    def __call__(self, job: int, *, abandoned: Callable[[], bool]) -> tuple[int, str]:
+        self.gate(job, abandoned=abandoned)
+        return self.number, threading.current_thread().name
+
+
+async def test_work_changes_between_two_jobs() -> None:
+    """What is at work ends as it began; the change is over once nobody does the old any more."""
+    gate = Gate()
+    workers = Workers(2, lambda: Named(1, gate))
+    desk = Desk(workers)
+    workers.put(desk.seat, 0)
+    await gate.somebody_entered()
+    changing = asyncio.create_task(workers.change(lambda: Named(2, gate)))
+    workers.put(desk.seat, 1)
+    await gate.somebody_entered()
+    assert not changing.done()
+    gate.open.set()
+    await changing
+    workers.put(desk.seat, 2)
+    await desk.has(3)
+    assert sorted(desk.answers) in ([(0, 1), (1, 1), (2, 2)], [(0, 1), (1, 2), (2, 2)])
+    await workers.close()
+
+
+async def test_work_that_cannot_be_made_changes_nothing() -> None:
+    """The old is done on."""
+    gate = Gate()
+    gate.open.set()
+    workers = Workers(2, lambda: Named(1, gate))
+    desk = Desk(workers)
+
+    def fails() -> Named:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await workers.change(fails)
+    workers.put(desk.seat, 0)
+    await desk.has(1)
+    assert desk.answers == [(0, 1)]
+    await workers.close()
+
+
+async def test_workers_that_close_keep_no_change_waiting() -> None:
+    """A service goes down whatever it was about."""
+    gate = Gate()
+    workers = Workers(1, lambda: Named(1, gate))
+    desk = Desk(workers)
+    workers.put(desk.seat, 0)
+    await gate.somebody_entered()
+    changing = asyncio.create_task(workers.change(lambda: Named(2, gate)))
+    closing = asyncio.create_task(workers.close())
+    await changing
+    gate.open.set()
+    await closing

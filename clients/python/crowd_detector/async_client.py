@@ -341,6 +341,27 @@ class AsyncDetectorClient:
         """
         return to_models(await self._ask(self._service().GetModelInfo, pb.GetModelInfoRequest()))
 
+    async def reload_models(self, timeout: float = 600.0) -> Models:
+        """Have the service load its models' files anew; return those that serve from then on.
+
+        Needs a token of the service's ADMIN_TOKENS_FILE. It goes on where its caller gives up.
+
+        Args:
+            timeout: seconds; weights that are exported first take a while.
+
+        Raises:
+            ServiceError: the new models cannot serve (``reason`` is ``"RELOAD_FAILED"``); those from before do.
+
+        Example:
+            >>> async def main():
+            ...     async with AsyncDetectorClient(address, token=admin_token) as client:
+            ...         return await client.reload_models()
+            >>> asyncio.run(main()).face.loaded
+            True
+        """
+        admin: Any = detector_pb2_grpc.AdminServiceStub(self._channel())
+        return to_models(await self._ask(admin.ReloadModels, pb.ReloadModelsRequest(), timeout))
+
     async def stats(self) -> Stats:
         """Return what the service has done since it started.
 

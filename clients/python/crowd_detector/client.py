@@ -234,6 +234,24 @@ class DetectorClient:
         """
         return self._portal.run(self._client.models())
 
+    def reload_models(self, timeout: float = 600.0) -> Models:
+        """Have the service load its models' files anew; return those that serve from then on.
+
+        Needs a token of the service's ADMIN_TOKENS_FILE. It goes on where its caller gives up.
+
+        Args:
+            timeout: seconds; weights that are exported first take a while.
+
+        Raises:
+            ServiceError: the new models cannot serve (``reason`` is ``"RELOAD_FAILED"``); those from before do.
+
+        Example:
+            >>> with DetectorClient(address, token=admin_token) as client:
+            ...     client.reload_models().face.loaded
+            True
+        """
+        return self._portal.run(self._client.reload_models(timeout))
+
     def stats(self) -> Stats:
         """Return what the service has done since it started.
 

@@ -17,6 +17,8 @@ from crowd_detector.cli.completion import Shell, script
 from crowd_detector.cli.encoding_names import Encoding
 from crowd_detector.cli.exit_codes import ExitCode, table
 from crowd_detector.cli.failures import Failure, of_file, of_service
+from crowd_detector.cli.flags import AsJson
+from crowd_detector.cli.models import models
 from crowd_detector.cli.options import Connection, connected
 from crowd_detector.cli.printable import printable
 from crowd_detector.errors import DetectorError
@@ -36,9 +38,6 @@ app: Final = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Write JSON lines, as is done where no terminal is.")
-]
 Confidence = Annotated[
     float | None,
     typer.Option(
@@ -179,13 +178,7 @@ def stream(
     )
 
 
-@app.command()
-@connected
-def models(connection: Connection, *, as_json: AsJson = False) -> None:
-    """Say which models serve."""
-    from crowd_detector.cli import questions  # noqa: PLC0415
-
-    questions.models(connection, as_json=as_json)
+app.add_typer(models)
 
 
 @app.command()

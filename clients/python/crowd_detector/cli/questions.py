@@ -6,13 +6,23 @@ from crowd_detector.cli.failures import Failure
 from crowd_detector.cli.options import Connection
 from crowd_detector.cli.output import Output, plain
 from crowd_detector.cli.tables import models_table, stats_table
+from crowd_detector.results import Models
 
 
 def models(connection: Connection, *, as_json: bool) -> None:
     """Say which models serve."""
-    output = Output(as_json=as_json)
     with client_of(connection) as client:
-        answer = client.models()
+        _show(client.models(), as_json=as_json)
+
+
+def reload_models(connection: Connection, *, as_json: bool) -> None:
+    """Have the models loaded anew, and say which serve."""
+    with client_of(connection) as client:
+        _show(client.reload_models(), as_json=as_json)
+
+
+def _show(answer: Models, *, as_json: bool) -> None:
+    output = Output(as_json=as_json)
     if output.for_people:
         output.show(models_table(answer))
     else:

@@ -5,7 +5,7 @@ python -m crowd_detector.cli.reference > docs/command-line.md
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from typer.main import get_command
@@ -63,9 +63,19 @@ raw pixels (NV12), and as JPEG to any other.
 def reference() -> str:
     """Return the whole page."""
     group: Any = get_command(app)
-    commands = "\n".join(_command(name, command) for name, command in group.commands.items())
+    commands = "\n".join(_command(name, command) for name, command in _all(group))
     parts = [_INTRODUCTION, commands, _ANSWERS, _PLACES, _settings(), _exit_codes()]
     return "\n".join(parts)
+
+
+def _all(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Return every command by its full name, those of groups in the place of the group."""
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
+        if hasattr(command, "list_commands"):
+            yield from _all(command, f"{prefix}{name} ")
+        else:
+            yield prefix + name, command
 
 
 def _command(name: str, command: Any) -> str:
@@ -77,7 +87,7 @@ def _command(name: str, command: Any) -> str:
         if each.param_type_name == "option" and each.name not in ours and each.name != "help"
     ]
     usage = " ".join(
-        ["detector", name, *(["[OPTIONS]"] if options else []), *map(_metavar, arguments)]
+        ["detector", name, *(["[OPTIONS]"] if options else []), *map(_usage, arguments)]
     )
     rows = [(_metavar(each), each.help or "") for each in arguments]
     rows += [(_flag(each), _described(each)) for each in options]
@@ -118,6 +128,10 @@ def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 def _cell(text: str) -> str:
     return re.sub(r"\s+", " ", text).replace("|", "\\|")
+
+
+def _usage(argument: Any) -> str:
+    return _metavar(argument) if argument.required else f"[{_metavar(argument)}]"
 
 
 def _metavar(argument: Any) -> str:

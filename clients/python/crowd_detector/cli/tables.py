@@ -67,7 +67,7 @@ class ImagesTable:
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
         """Give what is drawn: where there is little room, without the last columns."""
         columns = _IMAGE_COLUMNS if options.max_width >= _ROOMY else _IMAGE_COLUMNS[:-2]
-        table = _table()
+        table = bare_table()
         for name, justify in columns:
             table.add_column(name, justify=justify, overflow="fold")
         for row in self._rows:
@@ -83,7 +83,7 @@ class ImagesTable:
 
 def models_table(models: Models) -> Table:
     """Return what serves for faces and what for bodies."""
-    table = _table("", "faces", "bodies")
+    table = bare_table("", "faces", "bodies")
     for name, face, body in zip(
         _MODEL_ROWS, _model_cells(models.face), _model_cells(models.body), strict=True
     ):
@@ -111,7 +111,7 @@ def stats_table(stats: Stats) -> Table:
         "memory": f"{stats.resident_memory_bytes / 2**20:,.0f} MiB",
         "event loop late by (p99)": _milliseconds(stats.event_loop_lag_p99),
     }
-    table = _table()
+    table = bare_table()
     table.add_column()
     table.add_column(justify="right")
     table.show_header = False
@@ -172,7 +172,8 @@ def _model_cells(model: Model) -> tuple[str, ...]:
     )
 
 
-def _table(*columns: str) -> Table:
+def bare_table(*columns: str) -> Table:
+    """Return a table without lines."""
     return Table(*columns, box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
 
 

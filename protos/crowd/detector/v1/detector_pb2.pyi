@@ -198,6 +198,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The client did not read its answers for too long."""
     ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 18
     """The call is part of the contract, and not yet of this version of the service."""
+    ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 19
+    """The token is known, and not for this call; or the service was not set up for it."""
+    ERROR_REASON_RELOAD_FAILED: _ErrorReason.ValueType  # 20
+    """The new models cannot serve; those from before do."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a frame or a call was refused. ErrorInfo.reason is this name without "ERROR_REASON_"."""
@@ -240,6 +244,10 @@ ERROR_REASON_CLIENT_NOT_READING: ErrorReason.ValueType  # 17
 """The client did not read its answers for too long."""
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 18
 """The call is part of the contract, and not yet of this version of the service."""
+ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 19
+"""The token is known, and not for this call; or the service was not set up for it."""
+ERROR_REASON_RELOAD_FAILED: ErrorReason.ValueType  # 20
+"""The new models cannot serve; those from before do."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 class _DropReason:
@@ -1300,11 +1308,11 @@ class ModelInfo(_message.Message):
     device: _builtins.str
     """Where it runs: "cpu", "cuda:0"."""
     format: _builtins.str
-    """The kind of file: "onnx", "openvino"."""
+    """The kind of file: "pt", "onnx", "openvino", "tensorrt"."""
     engine: _builtins.str
-    """What runs it: "openvino"."""
+    """What runs it: "openvino", "torch", "tensorrt"."""
     precision: _builtins.str
-    """Of the arithmetic: "fp32", "bf16"."""
+    """Of the arithmetic: "fp32", "bf16", "fp16", "int8"."""
     input_size: _builtins.int
     """The longest side of its input, pixels."""
     stride: _builtins.int
@@ -1349,6 +1357,56 @@ class ModelInfo(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelInfo: _TypeAlias = ModelInfo  # noqa: Y015
+
+@_typing.final
+class ReloadModelsRequest(_message.Message):
+    """---- ReloadModels ----------------------------------------------------------------------------
+
+    Asks for the models' files to be loaded anew.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReloadModelsRequest: _TypeAlias = ReloadModelsRequest  # noqa: Y015
+
+@_typing.final
+class ReloadModelsResponse(_message.Message):
+    """The models that serve from now on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACE_MODEL_FIELD_NUMBER: _builtins.int
+    BODY_MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def face_model(self) -> Global___ModelInfo:
+        """The one that finds faces."""
+
+    @_builtins.property
+    def body_model(self) -> Global___ModelInfo:
+        """The one that finds people."""
+
+    def __init__(
+        self,
+        *,
+        face_model: Global___ModelInfo | None = ...,
+        body_model: Global___ModelInfo | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body_model", b"body_model", "face_model", b"face_model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_model", b"body_model", "face_model", b"face_model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReloadModelsResponse: _TypeAlias = ReloadModelsResponse  # noqa: Y015
 
 @_typing.final
 class GetStatsRequest(_message.Message):

@@ -422,3 +422,84 @@ class DetectorService(object):
             timeout,
             metadata,
             _registered_method=True)
+
+
+class AdminServiceStub(object):
+    """Calls for whoever runs the service. They need a token of ADMIN_TOKENS_FILE: without one a call ends with
+    UNAUTHENTICATED, with another one, or where that file is not set, with PERMISSION_DENIED.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ReloadModels = channel.unary_unary(
+                '/crowd.detector.v1.AdminService/ReloadModels',
+                request_serializer=crowd_dot_detector_dot_v1_dot_detector__pb2.ReloadModelsRequest.SerializeToString,
+                response_deserializer=crowd_dot_detector_dot_v1_dot_detector__pb2.ReloadModelsResponse.FromString,
+                _registered_method=True)
+
+
+class AdminServiceServicer(object):
+    """Calls for whoever runs the service. They need a token of ADMIN_TOKENS_FILE: without one a call ends with
+    UNAUTHENTICATED, with another one, or where that file is not set, with PERMISSION_DENIED.
+    """
+
+    def ReloadModels(self, request, context):
+        """Loads the files of the models anew, beside the models that serve; the new ones take over between two
+        frames. If they cannot serve, the call ends with FAILED_PRECONDITION, RELOAD_FAILED and the reason, and those
+        from before serve on. A reload goes on where its caller leaves; a second one waits for the first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_AdminServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ReloadModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReloadModels,
+                    request_deserializer=crowd_dot_detector_dot_v1_dot_detector__pb2.ReloadModelsRequest.FromString,
+                    response_serializer=crowd_dot_detector_dot_v1_dot_detector__pb2.ReloadModelsResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'crowd.detector.v1.AdminService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('crowd.detector.v1.AdminService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class AdminService(object):
+    """Calls for whoever runs the service. They need a token of ADMIN_TOKENS_FILE: without one a call ends with
+    UNAUTHENTICATED, with another one, or where that file is not set, with PERMISSION_DENIED.
+    """
+
+    @staticmethod
+    def ReloadModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crowd.detector.v1.AdminService/ReloadModels',
+            crowd_dot_detector_dot_v1_dot_detector__pb2.ReloadModelsRequest.SerializeToString,
+            crowd_dot_detector_dot_v1_dot_detector__pb2.ReloadModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -172,3 +172,49 @@ class DetectorServiceServicer(metaclass=_abc_1.ABCMeta):
         """What was logged: results, buckets of results, or alerts, by camera and time range."""
 
 def add_DetectorServiceServicer_to_server(servicer: DetectorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class AdminServiceStub:
+    """Calls for whoever runs the service. They need a token of ADMIN_TOKENS_FILE: without one a call ends with
+    UNAUTHENTICATED, with another one, or where that file is not set, with PERMISSION_DENIED.
+    """
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
+    ReloadModels: _grpc.UnaryUnaryMultiCallable[_detector_pb2.ReloadModelsRequest, _detector_pb2.ReloadModelsResponse]
+    """Loads the files of the models anew, beside the models that serve; the new ones take over between two
+    frames. If they cannot serve, the call ends with FAILED_PRECONDITION, RELOAD_FAILED and the reason, and those
+    from before serve on. A reload goes on where its caller leaves; a second one waits for the first.
+    """
+
+@_typing.type_check_only
+class AdminServiceAsyncStub(AdminServiceStub):
+    """Calls for whoever runs the service. They need a token of ADMIN_TOKENS_FILE: without one a call ends with
+    UNAUTHENTICATED, with another one, or where that file is not set, with PERMISSION_DENIED.
+    """
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ReloadModels: _aio.UnaryUnaryMultiCallable[_detector_pb2.ReloadModelsRequest, _detector_pb2.ReloadModelsResponse]  # type: ignore[assignment]
+    """Loads the files of the models anew, beside the models that serve; the new ones take over between two
+    frames. If they cannot serve, the call ends with FAILED_PRECONDITION, RELOAD_FAILED and the reason, and those
+    from before serve on. A reload goes on where its caller leaves; a second one waits for the first.
+    """
+
+class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Calls for whoever runs the service. They need a token of ADMIN_TOKENS_FILE: without one a call ends with
+    UNAUTHENTICATED, with another one, or where that file is not set, with PERMISSION_DENIED.
+    """
+
+    @_abc_1.abstractmethod
+    def ReloadModels(
+        self,
+        request: _detector_pb2.ReloadModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_detector_pb2.ReloadModelsResponse, _abc.Awaitable[_detector_pb2.ReloadModelsResponse]]:
+        """Loads the files of the models anew, beside the models that serve; the new ones take over between two
+        frames. If they cannot serve, the call ends with FAILED_PRECONDITION, RELOAD_FAILED and the reason, and those
+        from before serve on. A reload goes on where its caller leaves; a second one waits for the first.
+        """
+
+def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,157 @@
+"""Batches form of what came meanwhile; what does not fit is split, and only who cannot be helped is told."""
+
+import threading
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector_service.engines import batching
+from detector_service.engines.batching import Batcher, DeviceFullError
+
+
+class Device:
+    """Doubles numbers, a batch at a time; holds no more than so many, and fails at some."""
+
+    def __init__(self, room: int = 100, fails_at: int | None = None) -> None:
+        self.room = room
+        self.fails_at = fails_at
+        self.batches: list[list[int]] = []
+        self.busy = threading.Lock()
+
+    def __call__(self, images: Sequence[int]) -> list[int]:
+        assert self.busy.acquire(blocking=False), "two batches at once"
+        try:
+            self.batches.append(list(images))
+            if len(images) > self.room:
+                raise DeviceFullError(f"{len(images)} are too many")
+            if self.fails_at in images:
+                raise ValueError("no")
+            return [2 * image for image in images]
+        finally:
+            self.busy.release()
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=20), st.integers(1, 6))
+def test_each_image_gets_its_own_answer(kinds: list[int], most: int) -> None:
+    """Whatever is batched: images of one kind, in their order, no more than allowed."""
+    device = Device()
+    batcher = Batcher(device, most)
+    tickets = [batcher.submit(image, kind) for image, kind in enumerate(kinds)]
+    assert [batcher.wait(ticket) for ticket in reversed(tickets)] == [
+        2 * image for image in reversed(range(len(kinds)))
+    ]
+    assert sorted(image for batch in device.batches for image in batch) == list(range(len(kinds)))
+    for batch in device.batches:
+        assert len(batch) <= most
+        assert batch == sorted(batch)
+        assert len({kinds[image] for image in batch}) == 1
+
+
+def test_who_came_first_is_first() -> None:
+    """Others of its kind come along, those of another kind wait."""
+    device = Device()
+    batcher = Batcher(device, 8)
+    tickets = [batcher.submit(image, kind) for image, kind in enumerate("abab")]
+    batcher.wait(tickets[3])
+    assert device.batches == [[0, 2], [1, 3]]
+
+
+@settings(deadline=None)
+@given(st.integers(1, 40), st.integers(1, 10))
+def test_a_batch_that_does_not_fit_is_run_in_parts(count: int, room: int) -> None:
+    """Nobody notices, and the next batches are smaller from the start."""
+    device = Device(room)
+    batcher = Batcher(device, 40)
+    tickets = [batcher.submit(image, "") for image in range(count)]
+    assert [batcher.wait(ticket) for ticket in tickets] == [2 * image for image in range(count)]
+    tickets = [batcher.submit(image, "") for image in range(count)]
+    device.batches.clear()
+    assert [batcher.wait(ticket) for ticket in tickets] == [2 * image for image in range(count)]
+    assert all(len(batch) <= room for batch in device.batches)
+
+
+def test_an_image_that_does_not_fit_alone_is_reported() -> None:
+    """To who sent it; the device goes on."""
+    device = Device(room=0)
+    batcher = Batcher(device, 4)
+    tickets = [batcher.submit(image, "") for image in range(3)]
+    for ticket in tickets:
+        with pytest.raises(DeviceFullError, match="1 are too many"):
+            batcher.wait(ticket)
+    device.room = 100
+    assert batcher.wait(batcher.submit(7, "")) == 14
+
+
+def test_batches_grow_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others may have left the device; no more is tried than was allowed."""
+    monkeypatch.setattr(batching, "_TRY_MORE_AFTER", 2)
+    device = Device(room=2)
+    batcher = Batcher(device, 4)
+
+    def largest() -> int:
+        device.batches.clear()
+        for ticket in [batcher.submit(image, "") for image in range(12)]:
+            batcher.wait(ticket)
+        return max(len(batch) for batch in device.batches)
+
+    largest()
+    device.room = 100
+    assert [largest() for _ in range(4)][-1] == 4
+
+
+def test_an_error_is_of_the_images_that_were_run() -> None:
+    """The next are answered."""
+    device = Device(fails_at=1)
+    batcher = Batcher(device, 4)
+    tickets = [batcher.submit(image, "") for image in range(2)]
+    for ticket in tickets:
+        with pytest.raises(ValueError, match="no"):
+            batcher.wait(ticket)
+    assert batcher.wait(batcher.submit(2, "")) == 4
+
+
+def test_many_threads_share_a_device() -> None:
+    """Each gets its own answers; no two batches run at once."""
+    device = Device()
+    batcher = Batcher(device, 4)
+    answers: dict[int, list[int]] = {}
+
+    def work(thread: int) -> None:
+        numbers = range(thread * 1000, thread * 1000 + 200)
+        answers[thread] = [batcher.wait(batcher.submit(n, n % 2)) for n in numbers]
+
+    threads = [threading.Thread(target=work, args=(thread,)) for thread in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, answered in answers.items():
+        assert answered == [2 * n for n in range(number * 1000, number * 1000 + 200)]
+
+
+def test_batches_fill_while_the_device_is_busy() -> None:
+    """What came meanwhile is run together by whoever is next."""
+    begun, go_on = threading.Event(), threading.Event()
+    batches: list[list[int]] = []
+
+    def run(images: Sequence[int]) -> list[int]:
+        batches.append(list(images))
+        begun.set()
+        assert go_on.wait(60)
+        return list(images)
+
+    batcher = Batcher(run, 8)
+    first = threading.Thread(target=lambda: batcher.wait(batcher.submit(0, "")))
+    first.start()
+    assert begun.wait(60)
+    tickets = [batcher.submit(image, "") for image in (1, 2, 3)]
+    waiting = [threading.Thread(target=batcher.wait, args=(ticket,)) for ticket in tickets]
+    for thread in waiting:
+        thread.start()
+    go_on.set()
+    for thread in (first, *waiting):
+        thread.join()
+    assert batches == [[0], [1, 2, 3]]

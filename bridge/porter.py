@@ -45,14 +45,21 @@ class Porter:
         self.tls: Final = tls
         self._refused: Final = refused
         self._handshakes: Final[set[asyncio.Task[None]]] = set()
+        self._inside: Final[set[asyncio.Transport]] = set()  # as they were accepted
 
-    def admit(self, transport: asyncio.BaseTransport) -> Callable[[], None] | None:
+    def admit(self, transport: asyncio.Transport) -> Callable[[], None] | None:
         """Count a connection; return what is to be called once it is over, None where it may not stay."""
         client = client_of_peer(transport)
-        if self._doorstep.enter(client):
-            return lambda: self._doorstep.leave(client)
-        self._refused()
-        return None
+        if not self._doorstep.enter(client):
+            self._refused()
+            return None
+        self._inside.add(transport)
+
+        def leave() -> None:
+            self._inside.remove(transport)
+            self._doorstep.leave(client)
+
+        return leave
 
     def shake_hands(
         self,
@@ -75,6 +82,12 @@ class Porter:
         """Give up the handshakes that are under way."""
         for handshake in self._handshakes:
             handshake.cancel()
+
+    def cut_off(self) -> int:
+        """End all connections that are open, whatever they are at; return how many those were."""
+        for transport in self._inside:
+            transport.abort()
+        return len(self._inside)
 
     async def _shake_hands(
         self,

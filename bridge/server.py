@@ -146,9 +146,7 @@ class BridgeServer:
             async with asyncio.timeout(self._settings.drain_timeout):
                 await server.wait_closed()
         except TimeoutError:
-            _log.warning("bridge.cut_off", connections=len(server.connections))
-            for connection in server.connections:
-                connection.transport.abort()
+            _log.warning("bridge.cut_off", connections=self._porter.cut_off())
             await server.wait_closed()
         if self._reporting is not None:
             self._reporting.cancel()

@@ -558,3 +558,18 @@ async def test_a_drain_is_cut_off() -> None:
         with pytest.raises(ConnectionClosed):
             await browser.result()
         detector.gate.set()
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /health"], ids=["silent", "half a request"])
+async def test_a_drain_is_cut_off_for_who_has_not_shaken_hands(begun: bytes) -> None:
+    """A browser opens connections that it may never use."""
+    async with fake_and_bridge(drain_timeout=0.1, handshake_timeout=600) as (_, bridge):
+        sock = tcp(bridge)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_sendall(sock, begun)
+        await until(lambda: connections(bridge) == 1)
+        async with asyncio.timeout(20):
+            await bridge.server.drain()
+            await _ended(asyncio.get_running_loop(), sock)
+        sock.close()
+        assert connections(bridge) == 0

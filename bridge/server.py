@@ -141,7 +141,8 @@ class BridgeServer:
         for session in self._sessions:
             session.drain()
         for patience in self._strangers:
-            patience.reschedule(asyncio.get_running_loop().time())
+            if not patience.expired():
+                patience.reschedule(asyncio.get_running_loop().time())
         try:
             async with asyncio.timeout(self._settings.drain_timeout):
                 await server.wait_closed()

@@ -233,7 +233,7 @@ class Session:
         if not self._pace.admit(time.monotonic()):
             self._drops[_RATE_LIMITED] += 1
             return
-        entry = Entry(sequence, incoming.timestamp, request, size, self._stream.config)
+        entry = Entry(sequence, incoming.timestamp, request, len(request), self._stream.config)
         dropped = self._queue.put_frame(entry)
         if dropped:
             self._drops[_CLIENT_SLOW if self._writing.locked() else _SUPERSEDED] += dropped

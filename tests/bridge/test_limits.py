@@ -163,6 +163,22 @@ async def test_a_flood_is_let_through_at_its_rate() -> None:
         await others_are_served(bridge)
 
 
+async def test_frames_that_wait_are_bounded_with_all_that_they_bring() -> None:
+    """A frame of the protobuf protocol is kept as it came, and its image need not be the most of it."""
+    async with (
+        fake_and_bridge(bridge_buffer_frames=32, bridge_buffer_bytes=1024) as (detector, bridge),
+        client(bridge.url, subprotocols=[protocols.PROTOBUF]) as browser,
+    ):
+        await detector.stop()
+        frame = pb.Frame(frame_id="x" * 1000, encoded=b"image")
+        request = pb.StreamDetectionsRequest(frame=frame).SerializeToString()
+        for _ in range(3):
+            await browser.websocket.send(request)
+        (session,) = bridge.server._sessions
+        await until(lambda: session._received == 3)
+        await until(lambda: session._queue.waiting == 1)
+
+
 async def test_an_event_is_answered_amid_a_flood_of_frames() -> None:
     """RATE_LIMITED is about frames, whichever subprotocol they come by."""
     header = b'\0\0\0\x19{"event":"process_frame"}'

@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 from collections import Counter
+from typing import Any
 
 import pytest
 from crowd.detector.v1 import detector_pb2 as pb
@@ -372,6 +373,25 @@ async def test_a_drain_does_not_wait_for_tls_handshakes(authority: Authority) ->
         assert connections(bridge) == 0
 
 
+async def test_a_drain_gives_up_a_tls_handshake_that_is_about_to_begin(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection is accepted, and no byte of it read."""
+    async with fake_and_bridge(handshake_timeout=600, **authority.settings) as (_, bridge):
+        porter = bridge.server._porter
+        shake_hands = porter.shake_hands
+
+        def shake_hands_and_close(*arguments: Any) -> None:
+            shake_hands(*arguments)
+            porter.close()
+
+        monkeypatch.setattr(porter, "shake_hands", shake_hands_and_close)
+        sock = tcp(bridge)
+        await _ended(asyncio.get_running_loop(), sock)
+        sock.close()
+        assert connections(bridge) == 0
+
+
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
 @pytest.mark.parametrize(
     ("settings", "most"),
@@ -407,8 +427,9 @@ def connections(bridge: RunningBridge) -> int:
 
 
 async def _ended(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        await loop.sock_recv(sock, 1)
+    async with asyncio.timeout(60):
+        with contextlib.suppress(ConnectionError):
+            await loop.sock_recv(sock, 1)
 
 
 @pytest.mark.parametrize(

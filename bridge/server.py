@@ -141,14 +141,13 @@ class BridgeServer:
         for session in self._sessions:
             session.drain()
         for patience in self._strangers:
-            patience.reschedule(asyncio.get_running_loop().time())
+            if not patience.expired():
+                patience.reschedule(asyncio.get_running_loop().time())
         try:
             async with asyncio.timeout(self._settings.drain_timeout):
                 await server.wait_closed()
         except TimeoutError:
-            _log.warning("bridge.cut_off", connections=len(server.connections))
-            for connection in server.connections:
-                connection.transport.abort()
+            _log.warning("bridge.cut_off", connections=self._porter.cut_off())
             await server.wait_closed()
         if self._reporting is not None:
             self._reporting.cancel()

@@ -123,7 +123,7 @@ class Supervisor:
         while not self._end.is_set():
             life += 1
             began = time.monotonic()
-            with ReadySocket(f"{command.name}-{life}") as socket:
+            with ReadySocket() as socket:
                 code, was_ready = await self._live(command, socket)
             if self._end.is_set():
                 return

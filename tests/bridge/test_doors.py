@@ -95,6 +95,19 @@ async def test_strangers_hold_no_place(tokens: Path) -> None:
         assert await stranger.closed() == 1001
 
 
+async def test_a_drain_at_the_moment_a_strangers_time_is_over(tokens: Path) -> None:
+    """It goes on for all the others."""
+    async with (
+        fake_and_bridge(auth_tokens_file=tokens) as (_, bridge),
+        client(bridge.url, welcome=False) as stranger,
+    ):
+        await until(lambda: bridge.server._strangers)
+        (patience,) = bridge.server._strangers
+        patience.reschedule(0)
+        await asyncio.create_task(bridge.server.drain())
+        assert await stranger.closed() == 1001
+
+
 @pytest.mark.parametrize("offered", [bearer("wrong"), "bearer.!", "bearer."])
 async def test_a_wrong_token_by_subprotocol(tokens: Path, offered: str) -> None:
     """Told, and closed with 1008; no first message can mend it."""

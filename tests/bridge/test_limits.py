@@ -378,14 +378,14 @@ async def test_a_drain_gives_up_a_tls_handshake_that_is_about_to_begin(
 ) -> None:
     """Its connection is accepted, and no byte of it read."""
     async with fake_and_bridge(handshake_timeout=600, **authority.settings) as (_, bridge):
-        porter = bridge.server._porter
-        shake_hands = porter.shake_hands
+        acceptor = bridge.server._acceptor
+        shake_hands = acceptor.shake_hands
 
         def shake_hands_and_close(*arguments: Any) -> None:
             shake_hands(*arguments)
-            porter.close()
+            acceptor.close()
 
-        monkeypatch.setattr(porter, "shake_hands", shake_hands_and_close)
+        monkeypatch.setattr(acceptor, "shake_hands", shake_hands_and_close)
         sock = tcp(bridge)
         await _ended(asyncio.get_running_loop(), sock)
         sock.close()
@@ -423,7 +423,7 @@ async def test_too_many_tcp_connections_are_cut_off(
 
 def connections(bridge: RunningBridge) -> int:
     """Return how many TCP connections are open."""
-    return bridge.server._porter._doorstep.count
+    return bridge.server._acceptor._connection_limiter.count
 
 
 async def _ended(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:

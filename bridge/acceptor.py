@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from bridge.clients import client_of
-from bridge.doorstep import Doorstep
+from bridge.connection_limiter import ConnectionLimiter
 
 
 class Tls(NamedTuple):
@@ -23,25 +23,27 @@ class Tls(NamedTuple):
     shutdown_timeout: float
 
 
-class Porter:
+class Acceptor:
     """Stands at a port that was opened without TLS.
 
     `asyncio` can do TLS itself, and then tells of a connection once its handshake is over: too late to count those
-    that never end it. So the porter counts each connection first, and changes it over then.
+    that never end it. So the acceptor counts each connection first, and changes it over then.
 
     Attributes:
         tls: how the port speaks TLS; None for plain text.
     """
 
-    def __init__(self, doorstep: Doorstep, tls: Tls | None, refused: Callable[[], None]) -> None:
+    def __init__(
+        self, connection_limiter: ConnectionLimiter, tls: Tls | None, refused: Callable[[], None]
+    ) -> None:
         """Make it.
 
         Args:
-            doorstep: counts.
+            connection_limiter: counts.
             tls: None for plain text.
             refused: is called for each connection that may not stay.
         """
-        self._doorstep: Final = doorstep
+        self._connection_limiter: Final = connection_limiter
         self.tls: Final = tls
         self._refused: Final = refused
         self._handshakes: Final[set[asyncio.Task[asyncio.Transport | None]]] = set()
@@ -50,14 +52,14 @@ class Porter:
     def admit(self, transport: asyncio.Transport) -> Callable[[], None] | None:
         """Count a connection; return what is to be called once it is over, None where it may not stay."""
         client = client_of_peer(transport)
-        if not self._doorstep.enter(client):
+        if not self._connection_limiter.enter(client):
             self._refused()
             return None
         self._inside.add(transport)
 
         def leave() -> None:
             self._inside.remove(transport)
-            self._doorstep.leave(client)
+            self._connection_limiter.leave(client)
 
         return leave
 

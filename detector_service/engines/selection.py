@@ -83,6 +83,12 @@ def _on_gpu(ending: str, options: GpuOptions, machine: Machine) -> Selection:
     built = options.tensorrt and ending in engines.suffixes("tensorrt")
     engine = "tensorrt" if built else "torch"
     obstacle = _obstacle(engine, ending, options, machine)
+    if built and not machine.tensorrt and _obstacle("torch", ending, options, machine) is None:
+        return Selection(
+            "torch",
+            "TENSORRT_ENABLED is on, but TensorRT is not installed: "
+            f"pip install 'crowd-detector[{engines.needed_extras(engine)}]'; PyTorch uses the GPU",
+        )
     if obstacle is not None:
         return Selection("openvino", f"{obstacle}; the processor is used")
     return Selection(

@@ -292,8 +292,9 @@ def test_an_export_that_is_not_wanted_any_more_ends(weights: Path) -> None:
 
 
 def test_the_exporter_is_told_no_secrets(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the environment it gets what it needs to run."""
+    """Of the environment it gets what it needs to run, and to find the GPU that the service has."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://user:secret@host/db")
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     seen: dict[str, str] = {}
 
     def popen(
@@ -306,7 +307,7 @@ def test_the_exporter_is_told_no_secrets(weights: Path, monkeypatch: pytest.Monk
     with pytest.raises(ModelError):
         openvino(weights)
     assert "secret" not in json.dumps(seen)
-    assert "PATH" in seen
+    assert {"PATH", "CUDA_DEVICE_ORDER"} <= set(seen)
 
 
 class _With:

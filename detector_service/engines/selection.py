@@ -46,9 +46,16 @@ def look(options: GpuOptions) -> Machine:
     return Machine(
         gpu=gpu,
         torch=torch,
-        torch_on_gpu=gpu and torch and importlib.import_module("torch").cuda.is_available(),
+        torch_on_gpu=gpu and torch and _torch_sees_it(),
         tensorrt=find_spec("tensorrt") is not None,
     )
+
+
+def _torch_sees_it() -> bool:
+    try:
+        return bool(importlib.import_module("torch").cuda.is_available())
+    except (ImportError, OSError, RuntimeError):  # it is there, and not whole
+        return False
 
 
 def select(

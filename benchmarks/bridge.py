@@ -8,7 +8,6 @@ process of its own: the detector, the bridge, and the clients here.
 
 import argparse
 import asyncio
-import base64
 import json
 import os
 import shlex
@@ -22,26 +21,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-import grpc
 import psutil
-from crowd.detector.v1 import detector_pb2 as pb
-from crowd.detector.v1 import detector_pb2_grpc
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.typing import Subprotocol
+from websockets.asyncio.client import connect
 
 from benchmarks import frames, machine
+from benchmarks.bridge_clients import IN_FLIGHT, PROTOCOLS, StreamClient, WebSocketClient
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _RESULTS: Final = _ROOT / "benchmarks" / "bridge_results.json"
 _FRAME_BYTES: Final = 60_000
-_IN_FLIGHT: Final = 12  # frames under way: enough to keep every worker of a small machine busy
 _CONNECTIONS: Final = 50
 _RATE: Final = 2.0
-_PROTOCOLS: Final = {
-    "json": "crowd-detector.v1.json",
-    "json-binary": "crowd-detector.v1.json-binary",
-    "protobuf": "crowd-detector.v1.protobuf",
-}
 _TARGETS: Final = {
     "cpu_ms_per_frame.json": ("<=", 0.7),
     "cpu_ms_per_frame.json-binary": ("<=", 0.5),
@@ -119,109 +109,7 @@ def _cpu_seconds(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-# ---- Clients -------------------------------------------------------------------------------------
-
-
-class WebSocketClient:
-    """Sends frames in one protocol; each `receive` is an answer."""
-
-    def __init__(self, websocket: ClientConnection, protocol: str) -> None:
-        self._websocket = websocket
-        self._protocol = protocol
-
-    @classmethod
-    @asynccontextmanager
-    async def connected(cls, address: str, protocol: str) -> AsyncIterator["WebSocketClient"]:
-        """Connect; let as many frames wait as are under way."""
-        async with connect(
-            f"ws://{address}/ws",
-            subprotocols=[Subprotocol(_PROTOCOLS[protocol])],
-            compression=None,
-            max_size=None,
-            proxy=None,
-        ) as websocket:
-            await websocket.recv()
-            yield cls(websocket, protocol)
-
-    def message(self, image: bytes) -> str | bytes:
-        """Return a frame's message."""
-        header = b'{"event":"process_frame","data":{"timestamp":1640995200000}}'
-        match self._protocol:
-            case "json":
-                text = base64.b64encode(image).decode()
-                return json.dumps({"event": "process_frame", "data": {"frame": text}})
-            case "json-binary":
-                return len(header).to_bytes(4, "big") + header + image
-            case _:
-                frame = pb.Frame(encoded=image)
-                return pb.StreamDetectionsRequest(frame=frame).SerializeToString()
-
-    async def configure(self) -> None:
-        """Let as many frames wait in the detector as are under way."""
-        text = json.dumps({"event": "configure", "data": {"buffer_frames": _IN_FLIGHT}})
-        match self._protocol:
-            case "json":
-                await self._websocket.send(text)
-            case "json-binary":
-                await self._websocket.send(len(text).to_bytes(4, "big") + text.encode())
-            case _:
-                config = pb.StreamConfig(buffer_frames=_IN_FLIGHT)
-                await self._websocket.send(
-                    pb.StreamDetectionsRequest(config=config).SerializeToString()
-                )
-        await self._websocket.recv()
-
-    async def send(self, message: Any) -> None:
-        """Send a frame's message."""
-        await self._websocket.send(message)
-
-    async def receive(self) -> int:
-        """Wait for an answer; return how many frames were dropped before it. A refusal ends the benchmark."""
-        answer = await self._websocket.recv()
-        if isinstance(answer, bytes):
-            return _dropped(pb.StreamDetectionsResponse.FromString(answer))
-        event = json.loads(answer)
-        if event["event"] != "detection_result":
-            raise SystemExit(f"a frame was refused: {answer[:300]}")
-        return sum(event["data"]["drops"].values())
-
-
-class StreamClient:
-    """The same over the detector's own stream."""
-
-    def __init__(self, call: Any) -> None:
-        self._call = call
-
-    @classmethod
-    @asynccontextmanager
-    async def connected(cls, address: str, _: str) -> AsyncIterator["StreamClient"]:
-        """Connect."""
-        async with grpc.aio.insecure_channel(address) as channel:
-            yield cls(detector_pb2_grpc.DetectorServiceStub(channel).StreamDetections())
-
-    def message(self, image: bytes) -> pb.StreamDetectionsRequest:
-        """Return a frame's message."""
-        return pb.StreamDetectionsRequest(frame=pb.Frame(encoded=image))
-
-    async def configure(self) -> None:
-        """Let as many frames wait as are under way."""
-        config = pb.StreamConfig(buffer_frames=_IN_FLIGHT)
-        await self._call.write(pb.StreamDetectionsRequest(config=config))
-        await self._call.read()
-
-    async def send(self, message: Any) -> None:
-        """Send a frame's message."""
-        await self._call.write(message)
-
-    async def receive(self) -> int:
-        """Wait for an answer; return how many frames were dropped before it. A refusal ends the benchmark."""
-        return _dropped(await self._call.read())
-
-
-def _dropped(answer: pb.StreamDetectionsResponse) -> int:
-    if not answer.HasField("result"):
-        raise SystemExit(f"a frame was refused: {answer}")
-    return sum(drop.count for drop in answer.drops)
+# ---- Load ----------------------------------------------------------------------------------------
 
 
 _Connected = Callable[[str, str], Any]
@@ -242,10 +130,10 @@ async def _saturate(
                 await client.send(messages[sent % len(messages)])
                 sent += 1
 
-        for _ in range(_IN_FLIGHT):
+        for _ in range(IN_FLIGHT):
             await client.send(messages[sent % len(messages)])
             sent += 1
-        for _ in range(2 * _IN_FLIGHT):  # warm
+        for _ in range(2 * IN_FLIGHT):  # warm
             await take_and_refill()
         count, began = 0, time.perf_counter()
         while (took := time.perf_counter() - began) < seconds:
@@ -297,7 +185,7 @@ async def _cpu(folder: Path, seconds: float) -> dict[str, float]:
     image = os.urandom(_FRAME_BYTES)
     figures = {}
     async with _fake(folder) as (_, detector), _bridge(folder, detector) as (process, address):
-        for protocol in _PROTOCOLS:
+        for protocol in PROTOCOLS:
             before = _cpu_seconds(process)
             async with WebSocketClient.connected(address, protocol) as client:
                 message = client.message(image)
@@ -324,7 +212,7 @@ async def _against_stream(
         contenders: dict[str, tuple[_Connected, str, str]] = {
             "stream": (StreamClient.connected, detector, "")
         }
-        contenders |= {name: (WebSocketClient.connected, bridge, name) for name in _PROTOCOLS}
+        contenders |= {name: (WebSocketClient.connected, bridge, name) for name in PROTOCOLS}
         contenders["bare"] = (WebSocketClient.connected, bare, "protobuf")
         for number in range(rounds):
             figures: dict[str, Any] = {}

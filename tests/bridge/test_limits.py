@@ -2,66 +2,31 @@
 
 import asyncio
 import base64
-import contextlib
 import gc
 import json
 import os
-import socket
-import ssl
 from collections import Counter
-from typing import Any
 
 import pytest
 from crowd.detector.v1 import detector_pb2 as pb
 from websockets.exceptions import ConnectionClosed
-from websockets.frames import Frame, Opcode
+from websockets.frames import Opcode
 
 from bridge import protocols
 from bridge.detector_stream import DetectorStream
 from bridge.frame_queue import Entry, FrameQueue
 from bridge.server import BridgeServer
 from bridge.session import Session
-from tests.bridge.bridges import Authority, RunningBridge, bridging, client, fake_and_bridge
+from tests.bridge.bridges import RunningBridge, bridging, client, fake_and_bridge
 from tests.bridge.fake_detector import FakeDetector, result
-from tests.servers import until
-
-HANDSHAKE = (
-    b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+from tests.bridge.raw_sockets import (
+    HANDSHAKE,
+    framed,
+    read_until,
+    shake_hands,
+    tcp,
 )
-
-
-def tcp(bridge: RunningBridge, *, receive_buffer: int = 0) -> socket.socket:
-    """Connect without a WebSocket library."""
-    sock = socket.socket()
-    if receive_buffer:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        # Loopback's segments are of 64 KiB. Into a window that is smaller than a segment, the kernel sends
-        # only each time that a timer of 0.2 s and more runs out.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1024)
-    sock.connect(("127.0.0.1", bridge.port))
-    sock.setblocking(False)
-    return sock
-
-
-async def read_until(sock: socket.socket, what: bytes) -> bytes:
-    """Read until something comes, or the end."""
-    loop, data = asyncio.get_running_loop(), b""
-    async with asyncio.timeout(30):
-        while what not in data and (more := await loop.sock_recv(sock, 65536)):
-            data += more
-    return data
-
-
-async def shake_hands(sock: socket.socket) -> None:
-    """Become a WebSocket; read the first event."""
-    await asyncio.get_running_loop().sock_sendall(sock, HANDSHAKE)
-    assert b"connected" in await read_until(sock, b"server_time")
-
-
-def framed(payload: bytes, opcode: Opcode = Opcode.TEXT, *, fin: bool = True) -> bytes:
-    """Return a message as a client sends it."""
-    return Frame(opcode, payload, fin).serialize(mask=True)
+from tests.servers import until
 
 
 def process_frame(image: bytes = b"image", **data: object) -> bytes:
@@ -300,138 +265,6 @@ async def test_a_client_that_is_silent_is_let_go() -> None:
         assert "IDLE_TIMEOUT" in (browser.websocket.close_reason or "")
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
-async def test_a_handshake_that_is_not_finished_is_given_up(
-    tls: bool, authority: Authority
-) -> None:
-    """A slow loris holds a connection for HANDSHAKE_TIMEOUT, and no place."""
-    settings = authority.settings if tls else {}
-    async with fake_and_bridge(handshake_timeout=0.3, **settings) as (_, bridge):
-        sock = tcp(bridge)
-        began = b"\x16\x03\x01\x02\x00" if tls else HANDSHAKE[:40]
-        await asyncio.get_running_loop().sock_sendall(sock, began)
-        assert bridge.server._slots.taken() == 0
-        await _ended(asyncio.get_running_loop(), sock)
-        await until(lambda: connections(bridge) == 0)
-        sock.close()
-
-
-async def test_what_is_no_tls_ends_its_connection(authority: Authority) -> None:
-    """Whatever it is and wherever it breaks off; nothing is left of it."""
-    async with fake_and_bridge(**authority.settings) as (_, bridge):
-        for data in (HANDSHAKE, b"\x16\x03\x01\x00\x05hello", b"\x16", b""):
-            sock = tcp(bridge)
-            await until(lambda: connections(bridge) == 1)
-            await asyncio.get_running_loop().sock_sendall(sock, data)
-            sock.shutdown(socket.SHUT_WR)
-            await _ended(asyncio.get_running_loop(), sock)
-            sock.close()
-            await until(lambda: connections(bridge) == 0)
-        async with client(f"wss://127.0.0.1:{bridge.port}/ws", ssl=authority.trust) as browser:
-            await browser.send_frame()
-            await browser.result()
-
-
-async def test_a_request_in_one_piece_with_the_end_of_the_tls_handshake(
-    authority: Authority,
-) -> None:
-    """It comes before the bridge knows that hands are shaken, and is not lost."""
-    loop = asyncio.get_running_loop()
-    async with fake_and_bridge(**authority.settings) as (_, bridge):
-        sock = tcp(bridge)
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        secured = authority.trust.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
-        async with asyncio.timeout(30):
-            while True:
-                try:
-                    secured.do_handshake()
-                    break
-                except ssl.SSLWantReadError:
-                    await loop.sock_sendall(sock, outgoing.read())
-                    incoming.write(await loop.sock_recv(sock, 65536))
-            secured.write(HANDSHAKE)
-            await loop.sock_sendall(sock, outgoing.read())
-            answer = b""
-            while b"server_time" not in answer:
-                incoming.write(await loop.sock_recv(sock, 65536))
-                with contextlib.suppress(ssl.SSLWantReadError):
-                    while True:
-                        answer += secured.read()
-        sock.close()
-
-
-async def test_a_drain_does_not_wait_for_tls_handshakes(authority: Authority) -> None:
-    """They are given up at once."""
-    async with fake_and_bridge(handshake_timeout=600, **authority.settings) as (_, bridge):
-        socks = [tcp(bridge) for _ in range(3)]
-        await until(lambda: connections(bridge) == 3)
-        async with asyncio.timeout(20):
-            await bridge.server.drain()
-            for sock in socks:
-                await _ended(asyncio.get_running_loop(), sock)
-                sock.close()
-        assert connections(bridge) == 0
-
-
-async def test_a_drain_gives_up_a_tls_handshake_that_is_about_to_begin(
-    authority: Authority, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its connection is accepted, and no byte of it read."""
-    async with fake_and_bridge(handshake_timeout=600, **authority.settings) as (_, bridge):
-        acceptor = bridge.server._acceptor
-        shake_hands = acceptor.shake_hands
-
-        def shake_hands_and_close(*arguments: Any) -> None:
-            shake_hands(*arguments)
-            acceptor.close()
-
-        monkeypatch.setattr(acceptor, "shake_hands", shake_hands_and_close)
-        sock = tcp(bridge)
-        await _ended(asyncio.get_running_loop(), sock)
-        sock.close()
-        assert connections(bridge) == 0
-
-
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
-@pytest.mark.parametrize(
-    ("settings", "most"),
-    [
-        ({"max_concurrent_connections": 1}, 129),
-        ({"max_connections_per_address": 1}, 17),
-    ],
-    ids=["all", "one address"],
-)
-async def test_too_many_tcp_connections_are_cut_off(
-    settings: dict[str, int], most: int, tls: bool, authority: Authority
-) -> None:
-    """Those that never shake hands, over TLS or as WebSockets, cannot use up the process's files."""
-    speaks = authority.settings if tls else {}
-    async with fake_and_bridge(handshake_timeout=600, **settings, **speaks) as (_, bridge):
-        socks = [tcp(bridge) for _ in range(most + 11)]
-        loop = asyncio.get_running_loop()
-        ends = [asyncio.create_task(_ended(loop, sock)) for sock in socks]
-        await until(lambda: sum(task.done() for task in ends) >= 11)
-        assert connections(bridge) == most
-        assert sum(task.done() for task in ends) == 11
-        for task in ends:
-            task.cancel()
-        await asyncio.gather(*ends, return_exceptions=True)
-        for sock in socks:
-            sock.close()
-        await until(lambda: connections(bridge) == 0)
-
-
-def connections(bridge: RunningBridge) -> int:
-    """Return how many TCP connections are open."""
-    return bridge.server._acceptor._connection_limiter.count
-
-
-async def _ended(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
-    async with asyncio.timeout(60):
-        with contextlib.suppress(ConnectionError):
-            await loop.sock_recv(sock, 1)
-
-
 @pytest.mark.parametrize(
     ("data", "code"),
     [
@@ -595,18 +428,3 @@ async def test_a_drain_is_cut_off() -> None:
         with pytest.raises(ConnectionClosed):
             await browser.result()
         detector.gate.set()
-
-
-@pytest.mark.parametrize("begun", [b"", b"GET /health"], ids=["silent", "half a request"])
-async def test_a_drain_is_cut_off_for_who_has_not_shaken_hands(begun: bytes) -> None:
-    """A browser opens connections that it may never use."""
-    async with fake_and_bridge(drain_timeout=0.1, handshake_timeout=600) as (_, bridge):
-        sock = tcp(bridge)
-        sock.setblocking(False)
-        await asyncio.get_running_loop().sock_sendall(sock, begun)
-        await until(lambda: connections(bridge) == 1)
-        async with asyncio.timeout(20):
-            await bridge.server.drain()
-            await _ended(asyncio.get_running_loop(), sock)
-        sock.close()
-        assert connections(bridge) == 0

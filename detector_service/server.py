@@ -98,7 +98,9 @@ class DetectorServer:
         settings = self._settings
         count = settings.workers or engines.default_workers()
         self._detector = detector = await self._load_models(count)
-        self._workers = Workers(count, self._handlers(detector))
+        self._workers = Workers(
+            count, self._handlers(detector), max_bytes=settings.max_buffered_bytes
+        )
         self._servicer.serve(detector, self._workers)
         await self._say(health_pb2.HealthCheckResponse.SERVING)
 

@@ -149,7 +149,7 @@ def _refusal(text: str | bytes | memoryview, error: Exception) -> Refused:
     if "unknown field" in str(error):
         hint = (
             "; this version knows camera, settings (confidence_threshold, crowd_threshold), "
-            "max_frame_rate and buffer_frames"
+            "max_frame_rate, buffer_frames, priority and max_age"
         )
     return Refused(
         ErrorCode.INVALID_MESSAGE,

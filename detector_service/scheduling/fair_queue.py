@@ -20,6 +20,10 @@ T = TypeVar("T")
 
 _NEVER: Final = float("inf")
 
+#: Seconds of work that one frame is charged at most. One that took longer was stuck; its camera, if others
+#: have frames all the time, would otherwise not be served again until all had caught up with that.
+_MOST_CHARGED: Final = 1.0
+
 
 class Share(Generic[T]):
     """A part of the workers' time: that of one stream, or of all unary calls; changed only by its `FairQueue`."""
@@ -111,12 +115,12 @@ class Taken(NamedTuple, Generic[T]):
     Attributes:
         caller: whose it is.
         item: the frame.
-        foreseen: the seconds of work that were foreseen, and charged.
+        charged: the seconds of work that its share was charged.
     """
 
     caller: Caller[T]
     item: T
-    foreseen: float
+    charged: float
 
 
 class Dropped(NamedTuple, Generic[T]):
@@ -185,7 +189,7 @@ class FairQueue(Generic[T]):
             free - (self._size - len(caller.waiting)), caller.max_in_flight - caller.in_flight
         )
         dropped = []
-        if len(caller.waiting) > caller.capacity + max(about_to_be_taken, 0):
+        while len(caller.waiting) > caller.capacity + max(about_to_be_taken, 0):
             dropped.append(self._drop_oldest(caller, pb.DROP_REASON_SUPERSEDED))
         while self._max_bytes is not None and self._bytes > self._max_bytes:
             yielding = [each for each in self._waiting if each.yields]
@@ -220,18 +224,18 @@ class FairQueue(Generic[T]):
                 continue
             item = self._remove_oldest(caller).item
             caller.in_flight += 1
-            foreseen = self.foreseen(share)
+            charged = min(self.foreseen(share), _MOST_CHARGED)
             self._virtual_time = max(self._virtual_time, start)
-            share.start += foreseen / share.weight
+            share.start += charged / share.weight
             self._list(caller)
             self._list_share(share)
-            return Taken(caller, item, foreseen), late
+            return Taken(caller, item, charged), late
         return None, late
 
     def finish(self, taken: Taken[T], seconds: float) -> None:
-        """Say how long a frame kept a worker busy; its share is charged what it took."""
+        """Say how long a frame kept a worker busy; its share is charged that in place of what was foreseen."""
         share = taken.caller.share
-        share.start += (seconds - taken.foreseen) / share.weight
+        share.start += (min(seconds, _MOST_CHARGED) - taken.charged) / share.weight
         share.work.add(seconds)
         self._work.add(seconds)
 

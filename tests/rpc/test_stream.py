@@ -9,6 +9,7 @@ import grpc
 import pytest
 from crowd.detector.v1 import detector_pb2 as pb
 from crowd.detector.v1 import detector_pb2_grpc
+from google.protobuf.duration_pb2 import Duration
 
 from detector_service import engines
 from tests.engines import gated
@@ -182,6 +183,8 @@ async def test_frames_before_configuration_have_the_service_s_settings(photo: by
     assert alert.level == pb.ALERT_LEVEL_WARNING
     assert (alert.total_people, alert.crowd_threshold) == (first.result.crowd.total_people, 0)
     assert configured.configured.camera == "gate"
+    assert configured.configured.priority == 10
+    assert not configured.configured.HasField("max_age")
     assert configured.configured.settings.crowd_threshold == 100
     assert after.result.frame.camera == "gate"
     assert not after.result.alerts
@@ -198,6 +201,10 @@ async def test_frames_before_configuration_have_the_service_s_settings(photo: by
         (pb.StreamConfig(max_frame_rate=-1), "config.max_frame_rate"),
         (pb.StreamConfig(buffer_frames=33), "config.buffer_frames"),
         (pb.StreamConfig(camera="c" * 300), "config.camera"),
+        (pb.StreamConfig(priority=101), "config.priority"),
+        (pb.StreamConfig(max_age=Duration()), "config.max_age"),
+        (pb.StreamConfig(max_age=Duration(nanos=-1)), "config.max_age"),
+        (pb.StreamConfig(max_age=Duration(seconds=3601)), "config.max_age"),
         (
             pb.StreamConfig(settings=pb.DetectionSettings(confidence_threshold=math.inf)),
             "config.settings.confidence_threshold",

@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     max_stream_frame_rate: float = Field(
         0.0, ge=0, le=MAX_FRAME_RATE, description="frames a second; 0: no limit"
     )
-    stream_buffer_frames: int = Field(2, ge=1, le=MAX_WAITING_FRAMES)
+    stream_buffer_frames: int = Field(1, ge=1, le=MAX_WAITING_FRAMES)
     stream_write_timeout: float = Field(30.0, gt=0, le=3600, description="seconds")
     keepalive_time: float = Field(60.0, ge=1, le=7200, description="seconds")
     keepalive_timeout: float = Field(20.0, ge=0.1, le=600, description="seconds")

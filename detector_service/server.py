@@ -164,7 +164,11 @@ class DetectorServer:
         settings = self._settings
         limits = FrameLimits(settings.max_frame_bytes, settings.max_image_pixels)
         levels = CrowdAlertLevels.parse(settings.crowd_alert_levels)
-        return lambda: FrameHandler(Pipeline(detector, limits), levels, debug=settings.debug)
+        return lambda: FrameHandler(
+            Pipeline(detector, limits, reduced_decoding=settings.decode_scale == "reduced"),
+            levels,
+            debug=settings.debug,
+        )
 
     async def _load_models(self, workers: int) -> Detector:
         settings = self._settings
@@ -176,6 +180,7 @@ class DetectorServer:
             precision=settings.precision,
             parallel=workers,
             max_input=settings.max_frame_size,
+            threads=settings.engine_threads,
             gpu=settings.gpu,
             allow_unsafe=settings.allow_unsafe_models,
             stop=self._going_down,

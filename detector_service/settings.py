@@ -87,7 +87,9 @@ class Settings(BaseSettings):
     gpu_memory_fraction: float = Field(0.9, gt=0, le=1)
     cuda_graphs: bool = True
     max_frame_size: int = Field(1024, ge=32, le=8192, description="pixels")
+    decode_scale: Literal["full", "reduced"] = "full"
     workers: int = Field(0, ge=0, le=256, description="threads; 0 suits the machine")
+    engine_threads: int = Field(0, ge=0, le=1024, description="threads; 0 suits the machine")
 
     # What is looked for.
     confidence_threshold: float = Field(0.5, ge=0, le=1)

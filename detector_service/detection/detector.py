@@ -16,7 +16,7 @@ from detector_service.detection.letterbox import Letterbox
 from detector_service.detection.model import Model, ModelLoader
 from detector_service.detection.model_files import ModelFile, Role
 from detector_service.engines.base import Prepared, Request
-from detector_service.frames.pixels import Image
+from detector_service.frames.pixels import Image, Picture
 
 #: Shape (n, 5): x1, y1, x2, y2 in pixels of the frame, then confidence; by falling confidence.
 Boxes: TypeAlias = NDArray[np.float32]
@@ -56,6 +56,7 @@ class Detector:
         precision: engines.Precision,
         parallel: int,
         max_input: int,
+        threads: int = 0,
         gpu: engines.GpuOptions | None = None,
         allow_unsafe: bool = False,
         stop: threading.Event | None = None,
@@ -68,6 +69,7 @@ class Detector:
             precision: of the arithmetic.
             parallel: how many workers will run at once.
             max_input: the longest side of a model's input may not exceed it, in pixels.
+            threads: of the engine, which all workers' inferences share; 0: one for each core.
             gpu: whether and how a GPU is used; by default none is.
             allow_unsafe: whether weights may be loaded that run code of their own.
             stop: set when the models are not wanted any more, while something is built of them.
@@ -83,6 +85,7 @@ class Detector:
             precision=precision,
             parallel=parallel,
             max_input=max_input,
+            threads=threads or engines.available_cores(),
             gpu=gpu or engines.GpuOptions(),
             allow_unsafe=allow_unsafe,
             stop=stop or threading.Event(),
@@ -98,6 +101,14 @@ class Detector:
     def model(self, role: Role) -> Model:
         """Return the model that has this role."""
         return next(model for model in self.models if role in model.file.roles)
+
+    def enough(self, width: int, height: int) -> tuple[int, int]:
+        """Return the width and height of a frame that its models see of it: what larger it has is lost on them."""
+        letterboxes = [model.letterbox(width, height) for model in self.models]
+        return (
+            max(letterbox.inner_width for letterbox in letterboxes),
+            max(letterbox.inner_height for letterbox in letterboxes),
+        )
 
     def worker(self) -> "DetectorWorker":
         """Return what one thread needs to detect."""
@@ -116,23 +127,26 @@ class DetectorWorker:
         self._models: Final[list[tuple[Model, Request]]] = [(m, m.engine.request()) for m in models]
 
     def detect(self, image: Image, confidence_threshold: float) -> Detections:
+        """Find faces and bodies in a frame that has all of its pixels."""
+        return self.detect_in(Picture.whole(image), confidence_threshold)
+
+    def detect_in(self, picture: Picture, confidence_threshold: float) -> Detections:
         """Find faces and bodies; two models run at the same time.
 
         Args:
-            image: a frame.
+            picture: a frame.
             confidence_threshold: detections score more than this; in [0, 1].
         """
-        height, width = image.shape[:2]
         started = time.perf_counter()
         letterboxes: list[Letterbox] = []
         prepared: dict[Letterbox, Prepared] = {}
         for model, request in self._models:
-            letterbox = model.letterbox(width, height)
+            letterbox = model.letterbox(picture.width, picture.height)
             buffer = request.buffer(letterbox.height, letterbox.width)
             if letterbox in prepared:  # one resize, where two models see the same picture
                 buffer[:] = prepared[letterbox]
             else:
-                letterbox.apply(image, buffer)
+                letterbox.apply(picture.pixels, buffer)
             request.start(buffer, confidence_threshold)
             letterboxes.append(letterbox)
             prepared[letterbox] = buffer

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 import pytest
@@ -504,13 +504,13 @@ async def test_decoding_and_inference_never_run_on_the_event_loop(
     from detector_service.frames import encoded
 
     decoding = set()
-    original = encoded.decode
+    original = encoded.decode_picture
 
-    def noting(data: bytes, *, max_pixels: int) -> object:
+    def noting(data: bytes, **options: Any) -> object:
         decoding.add(threading.current_thread().name)
-        return original(data, max_pixels=max_pixels)
+        return original(data, **options)
 
-    monkeypatch.setattr(encoded, "decode", noting)
+    monkeypatch.setattr(encoded, "decode_picture", noting)
     async with connected(service.address) as stub:
         call = await opened(stub)
         gated.faults.threads.clear()

@@ -15,7 +15,7 @@ from detector_service.detection import heads, nms
 from detector_service.detection.letterbox import Letterbox
 from detector_service.detection.model import Model, ModelLoader
 from detector_service.detection.model_files import ModelFile, Role
-from detector_service.engines.base import Prepared, Request
+from detector_service.engines.base import Prepared
 from detector_service.frames.pixels import Image, Picture
 
 #: Shape (n, 5): x1, y1, x2, y2 in pixels of the frame, then confidence; by falling confidence.
@@ -124,7 +124,7 @@ class DetectorWorker:
     """One thread's way through the models."""
 
     def __init__(self, models: Sequence[Model]) -> None:
-        self._models: Final[list[tuple[Model, Request]]] = [(m, m.engine.request()) for m in models]
+        self._models: Final = [(model, model.engine.request(), _Reader(model)) for model in models]
 
     def detect(self, image: Image, confidence_threshold: float) -> Detections:
         """Find faces and bodies in a frame that has all of its pixels."""
@@ -140,7 +140,7 @@ class DetectorWorker:
         started = time.perf_counter()
         letterboxes: list[Letterbox] = []
         prepared: dict[Letterbox, Prepared] = {}
-        for model, request in self._models:
+        for model, request, _ in self._models:
             letterbox = model.letterbox(picture.width, picture.height)
             buffer = request.buffer(letterbox.height, letterbox.width)
             if letterbox in prepared:  # one resize, where two models see the same picture
@@ -150,25 +150,41 @@ class DetectorWorker:
             request.start(buffer, confidence_threshold)
             letterboxes.append(letterbox)
             prepared[letterbox] = buffer
-        predictions = [request.wait()[0] for _, request in self._models]
+        predictions = [request.wait()[0] for _, request, _ in self._models]
         inference_seconds = time.perf_counter() - started
         found: dict[Role, Boxes] = {}
-        for (model, _), letterbox, answer in zip(
+        for (_, _, reader), letterbox, answer in zip(
             self._models, letterboxes, predictions, strict=True
         ):
-            candidates = _read(answer, model, confidence_threshold)
-            for role, classes in model.counted.items():
-                found[role] = _in_frame(candidates.of(classes), letterbox)
+            for role, candidates in reader.read(answer, confidence_threshold).items():
+                found[role] = _in_frame(candidates, letterbox)
         return Detections(found["face"], found["body"], inference_seconds)
 
 
-def _read(predictions: NDArray[np.float32], model: Model, threshold: float) -> heads.Candidates:
-    wanted = np.unique(np.concatenate(list(model.counted.values())))
-    if model.metadata.end_to_end:
-        finished = heads.read_end_to_end(predictions, threshold).of(wanted)
-        return finished.at(np.arange(min(len(finished.scores), _MOST_DETECTIONS)))
-    candidates = heads.read_anchors(predictions, threshold).of(wanted)
-    return nms.suppress(candidates, iou_threshold=_IOU_THRESHOLD, most=_MOST_DETECTIONS)
+class _Reader:
+    """Reads what one model answers."""
+
+    def __init__(self, model: Model) -> None:
+        count = len(model.metadata.classes)
+        self._end_to_end: Final = model.metadata.end_to_end
+        self._counted: Final = {
+            role: heads.class_table(count, classes) for role, classes in model.counted.items()
+        }
+        self._wanted: Final = np.logical_or.reduce(list(self._counted.values()))
+
+    def read(
+        self, predictions: NDArray[np.float32], threshold: float
+    ) -> dict[Role, heads.Candidates]:
+        """Return the detections of each role, by falling score."""
+        candidates = self._read(predictions, threshold)
+        return {role: candidates.of(classes) for role, classes in self._counted.items()}
+
+    def _read(self, predictions: NDArray[np.float32], threshold: float) -> heads.Candidates:
+        if self._end_to_end:
+            finished = heads.read_end_to_end(predictions, threshold).of(self._wanted)
+            return finished.at(np.arange(min(len(finished.scores), _MOST_DETECTIONS)))
+        candidates = heads.read_anchors(predictions, threshold).of(self._wanted)
+        return nms.suppress(candidates, iou_threshold=_IOU_THRESHOLD, most=_MOST_DETECTIONS)
 
 
 def _in_frame(candidates: heads.Candidates, letterbox: Letterbox) -> Boxes:

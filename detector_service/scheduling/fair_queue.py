@@ -20,15 +20,22 @@ T = TypeVar("T")
 
 _NEVER: Final = float("inf")
 
-#: Seconds of work that one frame is charged at most. One that took longer was stuck; its camera, if others
-#: have frames all the time, would otherwise not be served again until all had caught up with that.
+#: Seconds of work that one frame counts at most where shares are charged. One that took longer was stuck; its
+#: camera, if others have frames all the time, would otherwise not be served until all had caught up with that.
 _MOST_CHARGED: Final = 1.0
+
+#: How much the newest frame counts in what the frames of all take.
+_GAIN_OF_ALL: Final = 1 / 64
+
+#: A share whose frames take no less and no more than this, in parts of what those of all take, is charged what those
+#: of all take: what is measured of cameras of one kind differs by chance alone.
+_ALIKE: Final = (2 / 3, 3 / 2)
 
 
 class Share(Generic[T]):
     """A part of the workers' time: that of one stream, or of all unary calls; changed only by its `FairQueue`."""
 
-    __slots__ = ("listed", "ready", "start", "waiting", "weight", "work")
+    __slots__ = ("cost", "listed", "ready", "start", "waiting", "weight", "work")
 
     def __init__(self, weight: float) -> None:
         """Make a share.
@@ -41,6 +48,8 @@ class Share(Generic[T]):
         self.start = 0.0
         #: How long its frames take.
         self.work: Final = ServiceTime()
+        #: Likewise, as it is charged.
+        self.cost: Final = ServiceTime()
         #: Its callers that may have a frame taken (or could, when they were put here), in turn.
         self.ready: Final[deque[Caller[T]]] = deque()
         self.waiting = 0
@@ -115,12 +124,10 @@ class Taken(NamedTuple, Generic[T]):
     Attributes:
         caller: whose it is.
         item: the frame.
-        charged: the seconds of work that its share was charged.
     """
 
     caller: Caller[T]
     item: T
-    charged: float
 
 
 class Dropped(NamedTuple, Generic[T]):
@@ -159,6 +166,7 @@ class FairQueue(Generic[T]):
         self._size = 0
         self._bytes = 0
         self._work: Final = ServiceTime()
+        self._cost: Final = ServiceTime(_GAIN_OF_ALL)
 
     def __len__(self) -> int:
         """How many frames are waiting."""
@@ -213,9 +221,6 @@ class FairQueue(Generic[T]):
         while self._turns:
             start, _, share = heappop(self._turns)
             share.listed = False
-            if share.start > start:  # a frame of it took longer than was foreseen
-                self._list_share(share)
-                continue
             caller = share.ready.popleft()
             caller.listed = False
             late += self._pass_over(caller, now)
@@ -224,20 +229,22 @@ class FairQueue(Generic[T]):
                 continue
             item = self._remove_oldest(caller).item
             caller.in_flight += 1
-            charged = min(self.foreseen(share), _MOST_CHARGED)
             self._virtual_time = max(self._virtual_time, start)
-            share.start += charged / share.weight
+            share.start += self._charge(share) / share.weight
             self._list(caller)
             self._list_share(share)
-            return Taken(caller, item, charged), late
+            return Taken(caller, item), late
         return None, late
 
     def finish(self, taken: Taken[T], seconds: float) -> None:
-        """Say how long a frame kept a worker busy; its share is charged that in place of what was foreseen."""
-        share = taken.caller.share
-        share.start += (min(seconds, _MOST_CHARGED) - taken.charged) / share.weight
+        """Say how long a frame kept a worker busy; those after it are charged, and foreseen, accordingly."""
+        share, cost = taken.caller.share, min(seconds, _MOST_CHARGED)
         share.work.add(seconds)
         self._work.add(seconds)
+        if not share.cost.known and self._cost.known:
+            share.cost.add(self._cost.mean)  # a share is like the others until it shows otherwise
+        share.cost.add(cost)
+        self._cost.add(cost)
 
     def release(self, caller: Caller[T]) -> None:
         """Say that a frame that was taken is answered, so that another may be taken in its place."""
@@ -286,6 +293,12 @@ class FairQueue(Generic[T]):
             share
         )  # its own from now on: the others' is none of its business
         share.work.doubt()
+
+    def _charge(self, share: Share[T]) -> float:
+        """Return the seconds of work that a share's next frame is charged."""
+        least, most = (part * self._cost.mean for part in _ALIKE)
+        own = share.cost.mean
+        return own if share.cost.known and not least <= own <= most else self._cost.mean
 
     def _pass_over(self, caller: Caller[T], now: float) -> list[Dropped[T]]:
         """Drop the frames of a caller that come before its next one in time."""

@@ -242,3 +242,23 @@ def test_what_is_enough_is_what_the_models_see() -> None:
         assert detector.enough(720, 1280) == (234, 416)
     finally:
         detector.close()
+
+
+def test_what_was_compiled_and_damaged_since_is_compiled_anew(
+    picture: np.ndarray, tmp_path: Path
+) -> None:
+    """OpenVINO would take it, and answer wrongly or not at all."""
+    path = tmp_path / "m.onnx"
+    path.write_bytes(embedded_model().read_bytes())
+    before = load(file(path)).worker().detect(picture, 0.5)
+    blobs = list(tmp_path.glob(".cache/*/*.blob"))
+    assert blobs
+    for blob in blobs:
+        content = np.frombuffer(blob.read_bytes(), np.uint8).copy()
+        content[len(content) // 4 : len(content) * 3 // 4 : 97] ^= 0x5A
+        blob.unlink()
+        blob.write_bytes(content.tobytes())
+    after = load(file(path)).worker().detect(picture, 0.5)
+    assert len(before.faces) > 0
+    np.testing.assert_array_equal(after.faces, before.faces)
+    np.testing.assert_array_equal(after.bodies, before.bodies)

@@ -164,7 +164,7 @@ async def test_what_fails_unforeseen_leaves_the_old_model_serving(
     ):
         old = running.server._detector
 
-        def fails(*_: object) -> None:
+        def fails(*_: object, **__: object) -> None:
             raise MemoryError
 
         monkeypatch.setattr(Pipeline, "__init__", fails)

@@ -15,6 +15,9 @@ from bridge.errors import ErrorCode
 MAX_CROWD_THRESHOLD: Final = 1_000_000
 MAX_FRAME_RATE: Final = 1000
 MAX_BUFFER_FRAMES: Final = 32
+MAX_PRIORITY: Final = 100
+MIN_MAX_AGE: Final = 0.001
+MAX_MAX_AGE: Final = 3600
 MAX_NAME_BYTES: Final = 256
 _MAX_CAMERAS: Final = 1000
 
@@ -83,12 +86,18 @@ class StreamSettings(Struct, frozen=True, forbid_unknown_fields=True):
         settings: for frames that do not set their own.
         max_frame_rate: frames a second; those that come sooner are dropped; 0: only the service's limits.
         buffer_frames: frames that may wait; 0: the service's default.
+        priority: its share of the service while more comes than can be served, beside those of others; 0: the
+            service's default, 10.
+        max_age: seconds after a frame's arrival; one whose answer would come later is dropped; none: answers
+            come however late.
     """
 
     camera: Name | None = None
     settings: StrictSettings | None = None
     max_frame_rate: Annotated[float, Meta(ge=0, le=MAX_FRAME_RATE)] = 0.0
     buffer_frames: Annotated[int, Meta(ge=0, le=MAX_BUFFER_FRAMES)] = 0
+    priority: Annotated[int, Meta(ge=0, le=MAX_PRIORITY)] = 0
+    max_age: Annotated[float, Meta(ge=MIN_MAX_AGE, le=MAX_MAX_AGE)] | None = None
 
 
 class Configure(Struct, tag_field="event", tag="configure", frozen=True):
@@ -254,12 +263,14 @@ class AppliedSettings(Struct, frozen=True):
 
 
 class ConfiguredData(Struct, frozen=True):
-    """The values as they apply."""
+    """The values as they apply; no `max_age`: answers come however late."""
 
     camera: str
     settings: AppliedSettings
     max_frame_rate: float
     buffer_frames: int
+    priority: int
+    max_age: float | None
 
 
 class Configured(Struct, tag_field="event", tag="configured", frozen=True):

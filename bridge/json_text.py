@@ -155,7 +155,7 @@ def _refusal(text: str | bytes | memoryview, error: Exception) -> Refused:
     if "unknown field" in cause:
         hint = (
             "; this version knows camera, settings (confidence_threshold, crowd_threshold), "
-            "max_frame_rate and buffer_frames"
+            "max_frame_rate, buffer_frames, priority and max_age"
         )
     return Refused(
         ErrorCode.INVALID_MESSAGE,

@@ -80,8 +80,12 @@ def to_config(settings: events.StreamSettings) -> pb.StreamConfig:
         Refused: the camera's name is too long.
     """
     config = pb.StreamConfig(
-        max_frame_rate=settings.max_frame_rate, buffer_frames=settings.buffer_frames
+        max_frame_rate=settings.max_frame_rate,
+        buffer_frames=settings.buffer_frames,
+        priority=settings.priority,
     )
+    if settings.max_age is not None:
+        config.max_age.FromNanoseconds(round(settings.max_age * _NANOS))
     if settings.camera:
         json_text.check_name(settings.camera, "data.camera")
         config.camera = settings.camera
@@ -111,6 +115,11 @@ def check_config(config: pb.StreamConfig) -> None:
         raise _out_of_range("config.max_frame_rate", events.MAX_FRAME_RATE)
     if config.buffer_frames > events.MAX_BUFFER_FRAMES:
         raise _out_of_range("config.buffer_frames", events.MAX_BUFFER_FRAMES)
+    if config.priority > events.MAX_PRIORITY:
+        raise _out_of_range("config.priority", events.MAX_PRIORITY)
+    shortest, longest = events.MIN_MAX_AGE, events.MAX_MAX_AGE
+    if config.HasField("max_age") and not shortest <= seconds(config.max_age) <= longest:
+        raise _out_of_range("config.max_age", longest, shortest)
     settings = config.settings
     if settings.HasField("confidence_threshold") and not 0 <= settings.confidence_threshold <= 1:
         raise _out_of_range("config.settings.confidence_threshold", 1)
@@ -132,10 +141,10 @@ def _to_settings(settings: events.DetectionSettings) -> pb.DetectionSettings:
     )
 
 
-def _out_of_range(field: str, most: float) -> Refused:
+def _out_of_range(field: str, most: float, least: float = 0) -> Refused:
     return Refused(
         ErrorCode.INVALID_MESSAGE,
-        f"the message is not acceptable: {field} must lie in [0, {most:g}]",
+        f"the message is not acceptable: {field} must lie in [{least:g}, {most:g}]",
     )
 
 
@@ -213,6 +222,8 @@ def to_configured(config: pb.StreamConfig) -> events.Configured:
             ),
             max_frame_rate=round(config.max_frame_rate, _SCORE_DECIMALS),
             buffer_frames=config.buffer_frames,
+            priority=config.priority,
+            max_age=seconds(config.max_age) if config.HasField("max_age") else None,
         )
     )
 

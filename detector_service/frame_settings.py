@@ -5,9 +5,16 @@ from typing import Final, Self
 
 from crowd.detector.v1 import detector_pb2 as pb
 
+from detector_service.durations import seconds
+
 MAX_CROWD_THRESHOLD: Final = 1_000_000
 MAX_FRAME_RATE: Final = 1000.0
 MAX_WAITING_FRAMES: Final = 32
+MAX_PRIORITY: Final = 100
+DEFAULT_PRIORITY: Final = 10
+#: Seconds.
+SHORTEST_MAX_AGE: Final = 0.001
+LONGEST_MAX_AGE: Final = 3600.0
 MAX_NAME_BYTES: Final = 256
 
 
@@ -106,4 +113,16 @@ def check_stream_config(config: pb.StreamConfig, defaults: FrameSettings) -> Fra
             "config.buffer_frames",
             f"must be at most {MAX_WAITING_FRAMES} frames, not {config.buffer_frames}",
         )
+    if config.priority > MAX_PRIORITY:
+        raise InvalidFieldError(
+            "config.priority",
+            f"must be 1 to {MAX_PRIORITY}, or 0 for {DEFAULT_PRIORITY}, not {config.priority}",
+        )
+    if config.HasField("max_age"):
+        age = seconds(config.max_age)
+        if not SHORTEST_MAX_AGE <= age <= LONGEST_MAX_AGE:
+            raise InvalidFieldError(
+                "config.max_age",
+                f"must lie in [{SHORTEST_MAX_AGE:g}, {LONGEST_MAX_AGE:g}] seconds, not {age:g}",
+            )
     return defaults.with_message(config.settings, "config.settings")

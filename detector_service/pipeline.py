@@ -9,7 +9,7 @@ from detector_service.crowd.analysis import CrowdFigures, analyse
 from detector_service.detection.detector import Detections, Detector
 from detector_service.errors import FrameRefused
 from detector_service.frames import encoded, raw
-from detector_service.frames.pixels import Image
+from detector_service.frames.pixels import Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,22 @@ class FrameLimits:
 class Pipeline:
     """One thread's pipeline; several work side by side on the same detector."""
 
-    def __init__(self, detector: Detector, limits: FrameLimits) -> None:
+    def __init__(
+        self, detector: Detector, limits: FrameLimits, *, reduced_decoding: bool = False
+    ) -> None:
+        """Make it.
+
+        Args:
+            detector: the models.
+            limits: what a frame may not exceed.
+            reduced_decoding: whether JPEGs much larger than the models' input are decoded at a reduced size.
+        """
         self._worker: Final = detector.worker()
         self._limits: Final = limits
+        self._enough: Final = detector.enough if reduced_decoding else None
 
-    def decode(self, frame: pb.Frame) -> Image:
-        """Return the upright pixels of a frame.
+    def decode(self, frame: pb.Frame) -> Picture:
+        """Return a frame, upright.
 
         Raises:
             FrameRefused: the frame's image is not acceptable.
@@ -52,16 +62,19 @@ class Pipeline:
                 "MAX_FRAME_BYTES allows; send a smaller one",
             )
         if kind == "encoded":
-            return encoded.decode(data, max_pixels=self._limits.max_pixels)
-        return raw.from_raw(frame.raw, data, max_pixels=self._limits.max_pixels)
+            return encoded.decode_picture(
+                data, max_pixels=self._limits.max_pixels, enough=self._enough
+            )
+        return Picture.whole(raw.from_raw(frame.raw, data, max_pixels=self._limits.max_pixels))
 
-    def find(self, image: Image, confidence_threshold: float) -> tuple[Detections, CrowdFigures]:
+    def find(
+        self, picture: Picture, confidence_threshold: float
+    ) -> tuple[Detections, CrowdFigures]:
         """Find faces and bodies, and say how crowded the frame is.
 
         Args:
-            image: as `decode` gives it.
+            picture: as `decode` gives it.
             confidence_threshold: detections score more than this; in [0, 1].
         """
-        found = self._worker.detect(image, confidence_threshold)
-        height, width = image.shape[:2]
-        return found, analyse(found.faces, found.bodies, width, height)
+        found = self._worker.detect_in(picture, confidence_threshold)
+        return found, analyse(found.faces, found.bodies, picture.width, picture.height)

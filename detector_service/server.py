@@ -97,7 +97,10 @@ class DetectorServer:
         settings = self._settings
         count = settings.workers or engines.default_workers()
         self._detector = detector = await self._load_models(count)
-        self._workers = Workers(await asyncio.to_thread(self._handlers, detector, count))
+        self._workers = Workers(
+            await asyncio.to_thread(self._handlers, detector, count),
+            max_bytes=settings.max_buffered_bytes,
+        )
         self._servicer.serve(detector, self._workers)
         await self._say(health_pb2.HealthCheckResponse.SERVING)
 
@@ -165,7 +168,11 @@ class DetectorServer:
         limits = FrameLimits(settings.max_frame_bytes, settings.max_image_pixels)
         levels = CrowdAlertLevels.parse(settings.crowd_alert_levels)
         return [
-            FrameHandler(Pipeline(detector, limits), levels, debug=settings.debug)
+            FrameHandler(
+                Pipeline(detector, limits, reduced_decoding=settings.decode_scale == "reduced"),
+                levels,
+                debug=settings.debug,
+            )
             for _ in range(count)
         ]
 
@@ -179,6 +186,7 @@ class DetectorServer:
             precision=settings.precision,
             parallel=workers,
             max_input=settings.max_frame_size,
+            threads=settings.engine_threads,
             gpu=settings.gpu,
             allow_unsafe=settings.allow_unsafe_models,
             stop=self._going_down,

@@ -13,7 +13,13 @@ from detector_service.crowd.alerts import CrowdAlertLevels
 from detector_service.detection.model_files import Choice
 from detector_service.engines import GpuOptions
 from detector_service.errors import ConfigurationError
-from detector_service.frame_settings import MAX_CROWD_THRESHOLD, MAX_FRAME_RATE, MAX_WAITING_FRAMES
+from detector_service.frame_settings import (
+    DEFAULT_PRIORITY,
+    MAX_CROWD_THRESHOLD,
+    MAX_FRAME_RATE,
+    MAX_PRIORITY,
+    MAX_WAITING_FRAMES,
+)
 
 _MIB: Final = 1024 * 1024
 #: Settings that may hold passwords.
@@ -81,7 +87,9 @@ class Settings(BaseSettings):
     gpu_memory_fraction: float = Field(0.9, gt=0, le=1)
     cuda_graphs: bool = True
     max_frame_size: int = Field(1024, ge=32, le=8192, description="pixels")
+    decode_scale: Literal["full", "reduced"] = "full"
     workers: int = Field(0, ge=0, le=256, description="threads; 0 suits the machine")
+    engine_threads: int = Field(0, ge=0, le=1024, description="threads; 0 suits the machine")
 
     # What is looked for.
     confidence_threshold: float = Field(0.5, ge=0, le=1)
@@ -94,11 +102,15 @@ class Settings(BaseSettings):
     max_message_bytes: int = Field(64 * _MIB, ge=1024, le=2047 * _MIB)
     max_batch_frames: int = Field(32, ge=1, le=1024)
     max_queued_frames: int = Field(64, ge=1, le=100_000, description="of unary calls")
+    max_buffered_bytes: int = Field(512 * _MIB, ge=2048, le=1024 * 1024 * _MIB)
+    unary_priority: int = Field(
+        DEFAULT_PRIORITY, ge=1, le=MAX_PRIORITY, description="of all unary calls together"
+    )
     max_streams: int = Field(256, ge=1, le=100_000)
     max_stream_frame_rate: float = Field(
         0.0, ge=0, le=MAX_FRAME_RATE, description="frames a second; 0: no limit"
     )
-    stream_buffer_frames: int = Field(2, ge=1, le=MAX_WAITING_FRAMES)
+    stream_buffer_frames: int = Field(1, ge=1, le=MAX_WAITING_FRAMES)
     stream_write_timeout: float = Field(30.0, gt=0, le=3600, description="seconds")
     keepalive_time: float = Field(60.0, ge=1, le=7200, description="seconds")
     keepalive_timeout: float = Field(20.0, ge=0.1, le=600, description="seconds")
@@ -139,6 +151,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"MAX_MESSAGE_BYTES={self.max_message_bytes} leaves no room for a frame of "
                 f"MAX_FRAME_BYTES={self.max_frame_bytes}; it must be at least 65536 more"
+            )
+        if self.max_buffered_bytes < 2 * self.max_message_bytes:
+            raise ValueError(
+                f"MAX_BUFFERED_BYTES={self.max_buffered_bytes} leaves no room for a message of "
+                f"MAX_MESSAGE_BYTES={self.max_message_bytes} beside others; it must be at least twice that"
             )
         if self.max_batch_frames > self.max_queued_frames:
             raise ValueError(

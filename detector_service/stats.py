@@ -42,10 +42,6 @@ class Stats:
         for stage in self._stages:
             self._stages[stage] += seconds(getattr(answer.stage_times, stage))
 
-    def working_seconds(self) -> float:
-        """Return the mean time that a frame keeps a worker busy; 0 before the first."""
-        return (sum(self._stages.values()) - self._stages["queued"]) / max(self.processed, 1)
-
     def snapshot(self, *, queued: int) -> pb.GetStatsResponse:
         """Return the figures as they are now.
 

@@ -16,7 +16,7 @@ from crowd_detector import AsyncDetectorClient, Result
 from detector_service.detection.detector import Detector
 from detector_service.detection.model_files import content_hash, embedded_model
 from detector_service.errors import ModelError
-from detector_service.frames.pixels import Image
+from detector_service.frames.pixels import Picture
 from detector_service.pipeline import Pipeline
 from tests.servers import Process, connected, service_process, serving, until
 
@@ -100,7 +100,7 @@ async def test_a_reload_that_is_cut_short_leaves_models_that_answer(
     decode, close = Pipeline.decode, Detector.close
     closed: list[Detector] = []
 
-    def held_up(self: Pipeline, frame: pb.Frame) -> Image:
+    def held_up(self: Pipeline, frame: pb.Frame) -> Picture:
         entered.set()
         assert leave.wait(20)
         return decode(self, frame)
@@ -164,7 +164,7 @@ async def test_what_fails_unforeseen_leaves_the_old_model_serving(
     ):
         old = running.server._detector
 
-        def fails(*_: object) -> None:
+        def fails(*_: object, **__: object) -> None:
             raise MemoryError
 
         monkeypatch.setattr(Pipeline, "__init__", fails)

@@ -15,8 +15,8 @@ from detector_service.detection import heads, nms
 from detector_service.detection.letterbox import Letterbox
 from detector_service.detection.model import Model, ModelLoader
 from detector_service.detection.model_files import ModelFile, Role
-from detector_service.engines.base import Prepared, Request
-from detector_service.frames.pixels import Image
+from detector_service.engines.base import Prepared
+from detector_service.frames.pixels import Image, Picture
 
 #: Shape (n, 5): x1, y1, x2, y2 in pixels of the frame, then confidence; by falling confidence.
 Boxes: TypeAlias = NDArray[np.float32]
@@ -56,6 +56,7 @@ class Detector:
         precision: engines.Precision,
         parallel: int,
         max_input: int,
+        threads: int = 0,
         gpu: engines.GpuOptions | None = None,
         allow_unsafe: bool = False,
         stop: threading.Event | None = None,
@@ -68,6 +69,7 @@ class Detector:
             precision: of the arithmetic.
             parallel: how many workers will run at once.
             max_input: the longest side of a model's input may not exceed it, in pixels.
+            threads: of the engine, which all workers' inferences share; 0: one for each core.
             gpu: whether and how a GPU is used; by default none is.
             allow_unsafe: whether weights may be loaded that run code of their own.
             stop: set when the models are not wanted any more, while something is built of them.
@@ -83,6 +85,7 @@ class Detector:
             precision=precision,
             parallel=parallel,
             max_input=max_input,
+            threads=threads or engines.available_cores(),
             gpu=gpu or engines.GpuOptions(),
             allow_unsafe=allow_unsafe,
             stop=stop or threading.Event(),
@@ -99,6 +102,14 @@ class Detector:
         """Return the model that has this role."""
         return next(model for model in self.models if role in model.file.roles)
 
+    def enough(self, width: int, height: int) -> tuple[int, int]:
+        """Return the width and height of a frame that its models see of it: what larger it has is lost on them."""
+        letterboxes = [model.letterbox(width, height) for model in self.models]
+        return (
+            max(letterbox.inner_width for letterbox in letterboxes),
+            max(letterbox.inner_height for letterbox in letterboxes),
+        )
+
     def worker(self) -> "DetectorWorker":
         """Return what one thread needs to detect."""
         return DetectorWorker(self.models)
@@ -113,48 +124,67 @@ class DetectorWorker:
     """One thread's way through the models."""
 
     def __init__(self, models: Sequence[Model]) -> None:
-        self._models: Final[list[tuple[Model, Request]]] = [(m, m.engine.request()) for m in models]
+        self._models: Final = [(model, model.engine.request(), _Reader(model)) for model in models]
 
     def detect(self, image: Image, confidence_threshold: float) -> Detections:
+        """Find faces and bodies in a frame that has all of its pixels."""
+        return self.detect_in(Picture.whole(image), confidence_threshold)
+
+    def detect_in(self, picture: Picture, confidence_threshold: float) -> Detections:
         """Find faces and bodies; two models run at the same time.
 
         Args:
-            image: a frame.
+            picture: a frame.
             confidence_threshold: detections score more than this; in [0, 1].
         """
-        height, width = image.shape[:2]
         started = time.perf_counter()
         letterboxes: list[Letterbox] = []
         prepared: dict[Letterbox, Prepared] = {}
-        for model, request in self._models:
-            letterbox = model.letterbox(width, height)
+        for model, request, _ in self._models:
+            letterbox = model.letterbox(picture.width, picture.height)
             buffer = request.buffer(letterbox.height, letterbox.width)
             if letterbox in prepared:  # one resize, where two models see the same picture
                 buffer[:] = prepared[letterbox]
             else:
-                letterbox.apply(image, buffer)
+                letterbox.apply(picture.pixels, buffer)
             request.start(buffer, confidence_threshold)
             letterboxes.append(letterbox)
             prepared[letterbox] = buffer
-        predictions = [request.wait()[0] for _, request in self._models]
+        predictions = [request.wait()[0] for _, request, _ in self._models]
         inference_seconds = time.perf_counter() - started
         found: dict[Role, Boxes] = {}
-        for (model, _), letterbox, answer in zip(
+        for (_, _, reader), letterbox, answer in zip(
             self._models, letterboxes, predictions, strict=True
         ):
-            candidates = _read(answer, model, confidence_threshold)
-            for role, classes in model.counted.items():
-                found[role] = _in_frame(candidates.of(classes), letterbox)
+            for role, candidates in reader.read(answer, confidence_threshold).items():
+                found[role] = _in_frame(candidates, letterbox)
         return Detections(found["face"], found["body"], inference_seconds)
 
 
-def _read(predictions: NDArray[np.float32], model: Model, threshold: float) -> heads.Candidates:
-    wanted = np.unique(np.concatenate(list(model.counted.values())))
-    if model.metadata.end_to_end:
-        finished = heads.read_end_to_end(predictions, threshold).of(wanted)
-        return finished.at(np.arange(min(len(finished.scores), _MOST_DETECTIONS)))
-    candidates = heads.read_anchors(predictions, threshold).of(wanted)
-    return nms.suppress(candidates, iou_threshold=_IOU_THRESHOLD, most=_MOST_DETECTIONS)
+class _Reader:
+    """Reads what one model answers."""
+
+    def __init__(self, model: Model) -> None:
+        count = len(model.metadata.classes)
+        self._end_to_end: Final = model.metadata.end_to_end
+        self._counted: Final = {
+            role: heads.class_table(count, classes) for role, classes in model.counted.items()
+        }
+        self._wanted: Final = np.logical_or.reduce(list(self._counted.values()))
+
+    def read(
+        self, predictions: NDArray[np.float32], threshold: float
+    ) -> dict[Role, heads.Candidates]:
+        """Return the detections of each role, by falling score."""
+        candidates = self._read(predictions, threshold)
+        return {role: candidates.of(classes) for role, classes in self._counted.items()}
+
+    def _read(self, predictions: NDArray[np.float32], threshold: float) -> heads.Candidates:
+        if self._end_to_end:
+            finished = heads.read_end_to_end(predictions, threshold).of(self._wanted)
+            return finished.at(np.arange(min(len(finished.scores), _MOST_DETECTIONS)))
+        candidates = heads.read_anchors(predictions, threshold).of(self._wanted)
+        return nms.suppress(candidates, iou_threshold=_IOU_THRESHOLD, most=_MOST_DETECTIONS)
 
 
 def _in_frame(candidates: heads.Candidates, letterbox: Letterbox) -> Boxes:

@@ -25,13 +25,32 @@ class Candidates:
     scores: NDArray[np.float32]
     classes: NDArray[np.int64]
 
-    def of(self, wanted: NDArray[np.int64]) -> "Candidates":
-        """Return those of these classes only."""
-        return self.at(np.isin(self.classes, wanted))
+    def of(self, wanted: NDArray[np.bool_]) -> "Candidates":
+        """Return those of some classes only.
+
+        Args:
+            wanted: as `class_table` gives it.
+        """
+        return self.at(wanted.take(self.classes, mode="clip"))
 
     def at(self, index: NDArray[np.bool_] | NDArray[np.int64]) -> "Candidates":
         """Return those at these places, in their order."""
         return Candidates(self.boxes[index], self.scores[index], self.classes[index])
+
+
+def class_table(classes: int, wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which classes are wanted, as a table to look them up in: it is made once, and not for every frame.
+
+    Args:
+        classes: how many there are.
+        wanted: indices of some.
+
+    Returns:
+        Shape (classes + 1,): the last is for indices that are no class, which are not wanted.
+    """
+    table = np.zeros(classes + 1, np.bool_)
+    table[wanted] = True
+    return table
 
 
 def read_anchors(predictions: NDArray[np.float32], threshold: float) -> Candidates:

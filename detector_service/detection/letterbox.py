@@ -80,7 +80,7 @@ class Letterbox:
         """Resize a frame into the model's input buffer; no other copy is made.
 
         Args:
-            image: shape (frame_height, frame_width, 3).
+            image: shape (frame_height, frame_width, 3), or less, of a frame that was decoded at a reduced size.
             out: shape (1, height, width, 3).
         """
         canvas = out[0]

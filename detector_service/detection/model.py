@@ -69,6 +69,7 @@ class ModelLoader:
         precision: of the arithmetic.
         parallel: how many workers will run at once.
         max_input: the longest side of a model's input may not exceed it, in pixels.
+        threads: of the engine, on a processor.
         gpu: whether and how a GPU is used.
         allow_unsafe: whether weights may be loaded that run code of their own.
         stop: set when the models are not wanted any more, while something is built of them.
@@ -78,6 +79,7 @@ class ModelLoader:
     precision: engines.Precision
     parallel: int
     max_input: int
+    threads: int
     gpu: engines.GpuOptions
     allow_unsafe: bool
     stop: threading.Event
@@ -130,6 +132,7 @@ class ModelLoader:
             builds=builds,
             content=content,
             gpu=self.gpu,
+            threads=self.threads,
             max_input=self.max_input,
             allow_unsafe=self.allow_unsafe,
             stop=self.stop,

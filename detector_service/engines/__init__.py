@@ -51,6 +51,7 @@ class EngineOptions:
         content: the SHA-256 of the file, for who loads it again; None takes any.
         gpu: whether and how a GPU is used.
         max_input: the longest side of the input that will come, in pixels.
+        threads: that compute, on a processor; 0: as many as the engine's library likes.
         allow_unsafe: whether weights may be loaded that run code of their own.
         stop: set when the model is not wanted any more, while something is built of it.
     """
@@ -62,6 +63,7 @@ class EngineOptions:
     content: str | None = None
     gpu: GpuOptions = field(default_factory=GpuOptions)
     max_input: int = 1024
+    threads: int = 0
     allow_unsafe: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
 

@@ -62,8 +62,12 @@ class OpenVINOEngine:
         source = _graph_file(path)
         self._config: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[self.precision],
-            "NUM_STREAMS": options.parallel,
+            # One inference a thread, side by side: see docs/performance.md. OpenVINO itself would count
+            # the machine's cores, and not those that this process may use.
+            "NUM_STREAMS": min(options.parallel, options.threads or options.parallel),
         }
+        if options.threads:
+            self._config["INFERENCE_NUM_THREADS"] = options.threads
         cached = {"CACHE_DIR": str(options.cache)} if options.cache else {}
         try:
             graph = self._core.read_model(source)

@@ -30,6 +30,11 @@ class TorchEngine(DeviceEngine):
         on_gpu = options.gpu.use and torch.cuda.is_available()
         device = f"cuda:{torch.cuda.current_device()}" if on_gpu else "cpu"
         precision = _choose_precision(options.precision, on_gpu=on_gpu)
+        # On a GPU there is little left to compute beside it; on a processor one batch runs at a time.
+        if on_gpu:
+            torch.set_num_threads(1)
+        elif options.threads:
+            torch.set_num_threads(options.threads)
         if on_gpu:
             torch.cuda.set_per_process_memory_fraction(options.gpu.memory_fraction, device)
             torch.backends.cudnn.allow_tf32 = False  # fp32 is to be just that

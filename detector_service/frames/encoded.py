@@ -3,6 +3,7 @@
 import io
 import struct
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -16,9 +17,13 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from detector_service.errors import FrameRefused
-from detector_service.frames.pixels import Image, refuse_too_many_pixels
+from detector_service.frames.pixels import Image, Picture, refuse_too_many_pixels
 
 Format = Literal["JPEG", "PNG", "WEBP"]
+
+#: What a JPEG can be reduced by while it is decoded, without loss of speed: libjpeg-turbo has fast inverse
+#: transforms of blocks of 8 to blocks of 4, 2 and 1, and slow ones of blocks of other sizes.
+_REDUCTIONS: Final = (8, 4, 2)
 
 #: Not Image.open, which takes a JPEG with previews (MPO, as telephones write) for an animation.
 _OPEN: Final[dict[Format, type[Any]]] = {
@@ -51,13 +56,39 @@ class Header:
     height: int
     orientation: int
 
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Width and height of the upright picture."""
+        turned = self.orientation >= 5  # noqa: PLR2004 - 5 to 8 exchange rows and columns
+        return (self.height, self.width) if turned else (self.width, self.height)
+
 
 def decode(data: bytes, *, max_pixels: int) -> Image:
-    """Decode an image file into upright pixels.
+    """Decode an image file into upright pixels, all of them.
 
     Args:
         data: the whole file.
         max_pixels: width x height may not exceed it.
+
+    Raises:
+        FrameRefused: see `decode_picture`.
+    """
+    return decode_picture(data, max_pixels=max_pixels).pixels
+
+
+def decode_picture(
+    data: bytes,
+    *,
+    max_pixels: int,
+    enough: Callable[[int, int], tuple[int, int]] | None = None,
+) -> Picture:
+    """Decode an image file into an upright picture.
+
+    Args:
+        data: the whole file.
+        max_pixels: width x height may not exceed it.
+        enough: gives the width and height that suffice of an upright frame of some width and height: a JPEG
+            of at least twice that is decoded at a half, a quarter or an eighth. None: all pixels are wanted.
 
     Raises:
         FrameRefused: IMAGE_MISSING, UNSUPPORTED_IMAGE, ANIMATED_IMAGE, FRAME_TOO_LARGE (all
@@ -66,13 +97,29 @@ def decode(data: bytes, *, max_pixels: int) -> Image:
     header = read_header(data, max_pixels=max_pixels)
     if _ends_early(header.format, data):
         raise _truncated(header.format, data)
-    pixels = _decode_jpeg(data) if header.format == "JPEG" else _decode_with_opencv(data)
-    if pixels is None or pixels.shape[:2] != (header.height, header.width):
+    width, height = header.upright
+    factor = reduction(width, height, *enough(width, height)) if enough else 1
+    expected = (-(-header.height // factor), -(-header.width // factor))
+    jpeg = header.format == "JPEG"
+    pixels = _decode_jpeg(data, *expected) if jpeg else _decode_with_opencv(data)
+    if pixels is None or pixels.shape[:2] not in (expected, (header.height, header.width)):
         raise FrameRefused(
             pb.ERROR_REASON_CORRUPT_IMAGE,
             f"the {header.format} image cannot be decoded: its data is damaged",
         )
-    return _upright(pixels, header.orientation)
+    return Picture(_upright(pixels, header.orientation), width, height)
+
+
+def reduction(width: int, height: int, enough_width: int, enough_height: int) -> int:
+    """Return by how much a picture can be reduced so that enough of it is left: 8, 4, 2, or 1 for not at all."""
+    return next(
+        (
+            factor
+            for factor in _REDUCTIONS
+            if width >= factor * enough_width and height >= factor * enough_height
+        ),
+        1,
+    )
 
 
 def read_header(data: bytes, *, max_pixels: int) -> Header:
@@ -147,10 +194,11 @@ def _orientation(image: PillowImage.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1  # noqa: PLR2004
 
 
-def _decode_jpeg(data: bytes) -> Image | None:
+def _decode_jpeg(data: bytes, height: int, width: int) -> Image | None:
+    """Decode a JPEG at the smallest size that is at least this, or at its own."""
     try:
         # libjpeg-turbo itself: half of OpenCV's time for the same pixels (docs/performance.md).
-        return np.asarray(simplejpeg.decode_jpeg(data, "BGR"))
+        return np.asarray(simplejpeg.decode_jpeg(data, "BGR", min_height=height, min_width=width))
     except ValueError as error:
         # The end marker that was found may have been that of a thumbnail in the header.
         if "Premature end of JPEG file" in str(error):

@@ -1,5 +1,6 @@
 """What the rest of the service means by an image."""
 
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -10,6 +11,27 @@ from detector_service.errors import FrameRefused
 
 #: Shape (height, width, 3), channels blue, green, red.
 Image: TypeAlias = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An upright frame, decoded.
+
+    Attributes:
+        pixels: all of its pixels, or fewer, where it was decoded at a reduced size.
+        width: of the frame, in its own pixels.
+        height: of the frame, in its own pixels.
+    """
+
+    pixels: Image
+    width: int
+    height: int
+
+    @classmethod
+    def whole(cls, pixels: Image) -> "Picture":
+        """Return the picture of a frame that has all of its pixels."""
+        height, width = pixels.shape[:2]
+        return cls(pixels, width, height)
 
 
 def refuse_too_many_pixels(width: int, height: int, max_pixels: int) -> None:

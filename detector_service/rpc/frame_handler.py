@@ -82,12 +82,12 @@ class FrameHandler:
     def _answer(self, job: Job, about: pb.FrameInfo, abandoned: Callable[[], bool]) -> Answer:
         started = time.perf_counter()
         settings = _checked(job, about)
-        image = self._pipeline.decode(job.frame)
-        about.height, about.width = image.shape[:2]
+        picture = self._pipeline.decode(job.frame)
+        about.width, about.height = picture.width, picture.height
         decoded = time.perf_counter()
         if abandoned():
             return pb.FrameError(frame=about)
-        found, crowd = self._pipeline.find(image, settings.confidence_threshold)
+        found, crowd = self._pipeline.find(picture, settings.confidence_threshold)
         result = pb.FrameResult(
             frame=about,
             faces=_detections(found.faces),

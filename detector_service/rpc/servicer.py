@@ -1,6 +1,7 @@
 """DetectorService: each call of the contract, as thin as can be."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
@@ -12,11 +13,13 @@ from crowd.detector.v1 import detector_pb2_grpc
 
 from detector_service.detection.detector import Detector
 from detector_service.frame_settings import FrameSettings, InvalidFieldError
+from detector_service.rpc.admission import Admission, TooLate
 from detector_service.rpc.frame_handler import Answer, Job
 from detector_service.rpc.model_info import model_info
 from detector_service.rpc.status import CallRefused, not_implemented, not_ready, shutting_down
 from detector_service.rpc.stream import StreamSession
-from detector_service.scheduling.workers import Workers
+from detector_service.scheduling.fair_queue import Share
+from detector_service.scheduling.workers import Part, Workers
 from detector_service.settings import Settings
 from detector_service.stats import Stats
 
@@ -64,7 +67,11 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         self._draining = False
         self._sessions: Final[set[StreamSession]] = set()
         self._calls: Final[set[asyncio.Task[Any]]] = set()
-        self._unary_frames = 0
+        #: What unary calls have of the workers' time, all together.
+        self._unary: Final[Part] = Share(settings.unary_priority)
+        self._admission: Final = Admission(
+            max_frames=settings.max_queued_frames, max_bytes=settings.max_buffered_bytes // 2
+        )
 
     def serve(self, detector: Detector, workers: Workers[Job, Answer]) -> None:
         """Begin to take frames."""
@@ -104,8 +111,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
     @ends_with_status
     async def Detect(self, request: pb.DetectRequest, context: _Context) -> pb.DetectResponse:
         """Look at one image."""
-        del context
-        (answer,) = await self._answer([request.frame], self._defaults())
+        (answer,) = await self._answer(request, [request.frame], self._defaults(), context)
         if isinstance(answer, pb.FrameError):
             raise CallRefused.of_frame(answer)
         return pb.DetectResponse(result=answer)
@@ -115,7 +121,6 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         self, request: pb.BatchDetectRequest, context: _Context
     ) -> pb.BatchDetectResponse:
         """Look at several images."""
-        del context
         most = self._settings.max_batch_frames
         try:
             if not 1 <= len(request.frames) <= most:
@@ -127,7 +132,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
             settings = self._defaults().with_message(request.settings, "settings")
         except InvalidFieldError as error:
             raise CallRefused.of_field(error) from error
-        answers = await self._answer(request.frames, settings)
+        answers = await self._answer(request, request.frames, settings, context)
         return pb.BatchDetectResponse(
             outcomes=[
                 pb.FrameOutcome(error=answer)
@@ -192,12 +197,34 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
     def _defaults(self) -> FrameSettings:
         return FrameSettings(self._settings.confidence_threshold, self._settings.crowd_threshold)
 
-    async def _answer(self, frames: Sequence[pb.Frame], settings: FrameSettings) -> list[Answer]:
+    async def _answer(
+        self,
+        request: pb.DetectRequest | pb.BatchDetectRequest,
+        frames: Sequence[pb.Frame],
+        settings: FrameSettings,
+        context: _Context,
+    ) -> list[Answer]:
         """Answer the frames of one unary call; if the caller leaves, what has not begun is forgotten."""
         workers = self._ready()
+        wait = workers.expected_wait(self._unary, len(frames))
+        remaining = context.time_remaining()
+        try:
+            with self._admission.admitted(
+                len(frames), request.ByteSize(), wait=wait, remaining=remaining
+            ):
+                return await self._answer_admitted(workers, frames, settings, remaining)
+        except TooLate:
+            workers.doubt(self._unary)
+            raise
+
+    async def _answer_admitted(
+        self,
+        workers: Workers[Job, Answer],
+        frames: Sequence[pb.Frame],
+        settings: FrameSettings,
+        remaining: float | None,
+    ) -> list[Answer]:
         count = len(frames)
-        if self._unary_frames + count > self._settings.max_queued_frames:
-            raise self._overloaded(workers)
         self._stats.received += count
         answers: list[Answer | None] = [None] * count
         missing = count
@@ -211,25 +238,25 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
             if missing == 0 and not all_there.done():
                 all_there.set_result(None)
 
-        seat = workers.join(deliver, capacity=count, max_in_flight=count)
-        self._unary_frames += count
+        def drop(job: Job, reason: pb.DropReason.ValueType) -> None:
+            nonlocal missing
+            missing -= 1
+            self._stats.drops[reason] += 1
+            if not all_there.done():
+                left = job.arrived + (remaining or 0.0) - time.perf_counter()
+                all_there.set_exception(TooLate(workers.expected_wait(self._unary, 1), left))
+
+        seat = workers.join(
+            deliver, drop, capacity=count, max_in_flight=count, part=self._unary, yields=False
+        )
         try:
             now = time.perf_counter()
+            expires = math.inf if remaining is None else now + remaining
             for sequence, frame in enumerate(frames, start=1):
-                workers.put(seat, Job(frame, "", settings, sequence, now))
+                job = Job(frame, "", settings, sequence, now)
+                workers.put(seat, job, size=frame.ByteSize(), expires=expires)
             await all_there
         finally:
             workers.leave(seat)
-            self._unary_frames -= count
             self._stats.abandoned += missing
         return [answer for answer in answers if answer is not None]
-
-    def _overloaded(self, workers: Workers[Job, Answer]) -> CallRefused:
-        wait = self._unary_frames * self._stats.working_seconds() / workers.count
-        return CallRefused(
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            pb.ERROR_REASON_OVERLOADED,
-            f"{self._unary_frames} images are waiting, and MAX_QUEUED_FRAMES allows "
-            f"{self._settings.max_queued_frames}; try again later",
-            retry_after=min(max(wait, 0.1), 10.0),
-        )

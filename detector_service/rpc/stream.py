@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import time
 from collections import Counter, deque
 from typing import Any, Final
@@ -10,7 +11,13 @@ import grpc
 from crowd.detector.v1 import detector_pb2 as pb
 from google.protobuf.message import DecodeError
 
-from detector_service.frame_settings import FrameSettings, InvalidFieldError, check_stream_config
+from detector_service.durations import seconds
+from detector_service.frame_settings import (
+    DEFAULT_PRIORITY,
+    FrameSettings,
+    InvalidFieldError,
+    check_stream_config,
+)
 from detector_service.rpc.frame_handler import Answer, Job
 from detector_service.rpc.status import CallRefused, shutting_down
 from detector_service.scheduling.rate_limiter import RateLimiter
@@ -50,8 +57,13 @@ class StreamSession:
         self._stats: Final = stats
         self._max_in_flight: Final = workers.count + _ANSWERS_UNDER_WAY
         self._seat: Final = workers.join(
-            self._deliver, capacity=settings.stream_buffer_frames, max_in_flight=self._max_in_flight
+            self._deliver,
+            self._give_up,
+            capacity=settings.stream_buffer_frames,
+            max_in_flight=self._max_in_flight,
         )
+        workers.reweigh(self._seat, DEFAULT_PRIORITY)
+        self._max_age = math.inf  # seconds
         self._config = pb.StreamConfig()
         self._frame_settings = FrameSettings(
             settings.confidence_threshold, settings.crowd_threshold
@@ -178,10 +190,13 @@ class StreamSession:
             ),
             max_frame_rate=min(limits, default=0.0),
             buffer_frames=config.buffer_frames or self._settings.stream_buffer_frames,
+            priority=config.priority or DEFAULT_PRIORITY,
+            max_age=config.max_age if config.HasField("max_age") else None,
         )
+        self._max_age = seconds(config.max_age) if config.HasField("max_age") else math.inf
         self._rate_limiter.change(applied.max_frame_rate)
-        for _ in self._workers.resize(self._seat, applied.buffer_frames):
-            self._drop(pb.DROP_REASON_SUPERSEDED, was_accepted=True)
+        self._workers.resize(self._seat, applied.buffer_frames)
+        self._workers.reweigh(self._seat, applied.priority)
         self._config = applied
         await self._send(pb.StreamDetectionsResponse(configured=applied))
 
@@ -196,13 +211,17 @@ class StreamSession:
             frame, self._config.camera, self._frame_settings, self._summary.frames_received, now
         )
         self._open_frames += 1
-        if self._workers.put(self._seat, job) is not None:
-            # All that may be in work is answered, and the answers wait for the client.
-            held_up = len(self._unsent) >= self._max_in_flight
-            self._drop(
-                pb.DROP_REASON_CLIENT_SLOW if held_up else pb.DROP_REASON_SUPERSEDED,
-                was_accepted=True,
-            )
+        self._workers.put(self._seat, job, size=frame.ByteSize(), expires=now + self._max_age)
+
+    def _give_up(self, job: Job, reason: pb.DropReason.ValueType) -> None:
+        """Count a frame that was accepted, and that no worker will look at."""
+        del job
+        # All that may be in work is answered, and the answers wait for the client.
+        held_up = len(self._unsent) >= self._max_in_flight
+        if reason == pb.DROP_REASON_SUPERSEDED and held_up:
+            reason = pb.DROP_REASON_CLIENT_SLOW
+        self._drop(reason, was_accepted=True)
+        self._changed.set()
 
     def _drop(self, reason: pb.DropReason.ValueType, *, was_accepted: bool) -> None:
         self._open_frames -= was_accepted

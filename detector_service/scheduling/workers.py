@@ -6,10 +6,16 @@ is the newest there is, and it never waits for the event loop.
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
-from detector_service.scheduling.fair_queue import Caller, FairQueue
+from crowd.detector.v1 import detector_pb2 as pb
+
+from detector_service.scheduling.fair_queue import Caller, Dropped, FairQueue, Share, Taken
+
+#: Of the working time: that of one stream, or of all unary calls together.
+Part: TypeAlias = Share[Any]
 
 Job = TypeVar("Job")
 Job_contra = TypeVar("Job_contra", contravariant=True)
@@ -31,15 +37,17 @@ class Seat(Generic[Job, Answer]):
     Made by `Workers.join`; its attributes are the workers' own.
     """
 
-    __slots__ = ("caller", "deliver", "taken")
+    __slots__ = ("caller", "deliver", "drop", "taken")
 
     def __init__(
         self,
         caller: "Caller[tuple[Seat[Job, Answer], Job]]",
         deliver: Callable[[int, Answer], None],
+        drop: Callable[[Job, pb.DropReason.ValueType], None],
     ) -> None:
         self.caller: Final = caller
         self.deliver: Final = deliver
+        self.drop: Final = drop
         self.taken = 0
 
     def has_left(self) -> bool:
@@ -53,14 +61,26 @@ class Workers(Generic[Job, Answer]):
     All methods are for the event loop's thread.
     """
 
-    def __init__(self, works: Sequence[Work[Job, Answer]]) -> None:
+    def __init__(
+        self,
+        works: Sequence[Work[Job, Answer]],
+        *,
+        max_bytes: int | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         """Start the threads.
 
         Args:
             works: what each thread does with its jobs, at least one; a thread uses its own alone.
+            max_bytes: of all jobs that wait together; None: no bound.
+            clock: gives seconds; jobs expire by it, and work is measured by it.
         """
         self._loop: Final = asyncio.get_running_loop()
-        self._queue: Final[FairQueue[tuple[Seat[Job, Answer], Job]]] = FairQueue()
+        self._clock: Final = clock
+        self._queue: Final[FairQueue[tuple[Seat[Job, Answer], Job]]] = FairQueue(
+            max_bytes=max_bytes
+        )
+        self._free_threads = 0
         lock = threading.Lock()
         self._free: Final = threading.Condition(lock)
         self._idle: Final = threading.Condition(lock)
@@ -87,29 +107,70 @@ class Workers(Generic[Job, Answer]):
         return len(self._queue)
 
     def join(
-        self, deliver: Callable[[int, Answer], None], *, capacity: int, max_in_flight: int
+        self,
+        deliver: Callable[[int, Answer], None],
+        drop: Callable[[Job, pb.DropReason.ValueType], None],
+        *,
+        capacity: int,
+        max_in_flight: int,
+        part: Part | None = None,
+        yields: bool = True,
     ) -> Seat[Job, Answer]:
         """Return a seat for a caller.
 
         Args:
             deliver: called on the event loop with each answer: the job's number among those of this
                 seat that were taken into work, from 0 without a gap; the answer.
+            drop: called on the event loop with each job that no thread will do, and why.
             capacity: jobs that may wait; the oldest makes room.
             max_in_flight: jobs that may be in work or answered and not yet released.
+            part: of the working time, which the seat has together with others; by default one of its own.
+            yields: whether jobs of it may be dropped where all that wait hold too many bytes.
         """
-        return Seat(Caller(capacity=capacity, max_in_flight=max_in_flight), deliver)
+        caller: Caller[tuple[Seat[Job, Answer], Job]] = Caller(
+            capacity=capacity, max_in_flight=max_in_flight, share=part, yields=yields
+        )
+        return Seat(caller, deliver, drop)
 
-    def put(self, seat: Seat[Job, Answer], job: Job) -> Job | None:
-        """Add a job; return the one that had to make room for it, if any."""
+    def put(
+        self, seat: Seat[Job, Answer], job: Job, *, size: int = 0, expires: float = float("inf")
+    ) -> None:
+        """Add a job; those that had to make room for it are given to their seats' `drop`.
+
+        Args:
+            seat: whose job it is.
+            job: the job.
+            size: bytes that it holds.
+            expires: when its answer is of no use any more, by the clock; the job is dropped where it would
+                come later.
+        """
         with self._free:
-            dropped = self._queue.push(seat.caller, (seat, job))
+            dropped = self._queue.push(
+                seat.caller, (seat, job), size=size, expires=expires, free=self._free_threads
+            )
             self._free.notify()
-        return None if dropped is None else dropped[1]
+        self._tell(dropped)
 
-    def resize(self, seat: Seat[Job, Answer], capacity: int) -> list[Job]:
-        """Change how many jobs of a seat may wait; return those that no longer fit."""
+    def resize(self, seat: Seat[Job, Answer], capacity: int) -> None:
+        """Change how many jobs of a seat may wait; those that no longer fit are given to its `drop`."""
         with self._free:
-            return [job for _, job in self._queue.resize(seat.caller, capacity)]
+            dropped = self._queue.resize(seat.caller, capacity)
+        self._tell(dropped)
+
+    def reweigh(self, seat: Seat[Job, Answer], weight: float) -> None:
+        """Change a seat's part of the working time: it is in proportion to the weights of all that have jobs."""
+        with self._free:
+            self._queue.reweigh(seat.caller.share, weight)
+
+    def expected_wait(self, part: Part, more: int) -> float:
+        """Return the seconds until a part's waiting jobs, and so many more, are likely to be done."""
+        with self._free:
+            return self._queue.expected_wait(part, more, self.count)
+
+    def doubt(self, part: Part) -> None:
+        """Expect a little less, after something was refused for what was expected."""
+        with self._free:
+            self._queue.doubt(part)
 
     def release(self, seat: Seat[Job, Answer]) -> None:
         """Say that an answer has reached its caller, so that one more job may be taken."""
@@ -148,35 +209,58 @@ class Workers(Generic[Job, Answer]):
             )
 
     def _run(self, index: int) -> None:
-        while self._do_next(index):
-            pass
+        try:
+            while self._do_next(index):
+                pass
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+            # The loop has ended, and with it all who wait.
 
     def _do_next(self, index: int) -> bool:
         """Do the next job; return False where there will be none. So a thread that waits holds no work and no job."""
-        if (taken := self._take(index)) is None:
+        if (begun := self._take(index)) is None:
             return False
-        work, seat, number, job = taken
+        work, number, taken = begun
+        seat, job = taken.item
+        started = self._clock()
         answer = work(job, abandoned=seat.has_left)
         with self._free:
+            self._queue.finish(taken, self._clock() - started)
             self._at_work[index] = None
             self._idle.notify_all()
-        try:
-            self._loop.call_soon_threadsafe(self._hand_over, seat, number, answer)
-        except RuntimeError:  # the loop has ended, and with it all who wait
-            return False
+        self._loop.call_soon_threadsafe(self._hand_over, seat, number, answer)
         return True
 
-    def _take(self, index: int) -> tuple[Work[Job, Answer], Seat[Job, Answer], int, Job] | None:
-        with self._free:
-            while not self._closing:
-                if (next_one := self._queue.take()) is not None:
-                    _, (seat, job) = next_one
+    def _take(
+        self, index: int
+    ) -> tuple[Work[Job, Answer], int, Taken[tuple[Seat[Job, Answer], Job]]] | None:
+        """Wait for a job; return what to do with it, its number and itself, or None where it is over."""
+        begun = None
+        while begun is None:
+            with self._free:
+                if self._closing:
+                    return None
+                taken, late = self._queue.take(self._clock())
+                if taken is None and not late:
+                    self._free_threads += 1
+                    self._free.wait()
+                    self._free_threads -= 1
+                    continue
+                if taken is not None:
+                    seat, _ = taken.item
                     number = seat.taken
                     seat.taken += 1
                     self._at_work[index] = work = self._next_work[index]
-                    return work, seat, number, job
-                self._free.wait()
-        return None
+                    begun = work, number, taken
+            if late:
+                self._loop.call_soon_threadsafe(self._tell, late)
+        return begun
+
+    def _tell(self, dropped: Sequence[Dropped[tuple[Seat[Job, Answer], Job]]]) -> None:
+        for _, (seat, job), reason in dropped:
+            if not seat.caller.left:
+                seat.drop(job, reason)
 
     def _hand_over(self, seat: Seat[Job, Answer], number: int, answer: Answer) -> None:
         if not seat.caller.left:

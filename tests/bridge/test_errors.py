@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from crowd.detector.v1 import detector_pb2 as pb
+from google.protobuf.duration_pb2 import Duration
 from websockets.exceptions import ConnectionClosed
 
 from bridge import protocols
@@ -145,6 +146,8 @@ CASES = [
     ),
     Case("tracking", configure(tracking=True), CODE.INVALID_MESSAGE, "this version knows"),
     Case("buffer too large", configure(buffer_frames=33), CODE.INVALID_MESSAGE, "buffer_frames"),
+    Case("priority too high", configure(priority=101), CODE.INVALID_MESSAGE, "priority"),
+    Case("no time at all", configure(max_age=0), CODE.INVALID_MESSAGE, "max_age"),
     Case("binary on JSON", says(b"\x00"), CODE.INVALID_MESSAGE, "text"),
     Case(
         "text on protobuf",
@@ -170,6 +173,24 @@ CASES = [
         ),
         CODE.INVALID_MESSAGE,
         "max_frame_rate",
+        subprotocol=protocols.PROTOBUF,
+    ),
+    Case(
+        "priority out of range",
+        says(pb.StreamDetectionsRequest(config=pb.StreamConfig(priority=101)).SerializeToString()),
+        CODE.INVALID_MESSAGE,
+        "config.priority must lie in [0, 100]",
+        subprotocol=protocols.PROTOBUF,
+    ),
+    Case(
+        "age out of range",
+        says(
+            pb.StreamDetectionsRequest(
+                config=pb.StreamConfig(max_age=Duration(seconds=-1))
+            ).SerializeToString()
+        ),
+        CODE.INVALID_MESSAGE,
+        "config.max_age must lie in [0.001, 3600]",
         subprotocol=protocols.PROTOBUF,
     ),
     Case(

@@ -39,6 +39,8 @@ EVENTS = st.fixed_dictionaries(
                 "frame_id": JSON_VALUES,
                 "max_frame_rate": st.floats() | JSON_VALUES,
                 "buffer_frames": st.integers() | JSON_VALUES,
+                "priority": st.integers() | JSON_VALUES,
+                "max_age": st.floats() | JSON_VALUES,
                 "cameras": st.lists(st.text()) | JSON_VALUES,
                 "token": JSON_VALUES,
             },

@@ -3,6 +3,8 @@
 import asyncio
 import uuid
 
+from google.protobuf.duration_pb2 import Duration
+
 from tests.bridge.bridges import client, fake_and_bridge
 from tests.servers import until
 
@@ -80,14 +82,31 @@ async def test_answers_leave_in_the_order_of_the_messages() -> None:
 async def test_configure_is_confirmed_with_the_values_that_apply() -> None:
     """And frames without a camera have the configured one."""
     async with fake_and_bridge() as (detector, bridge), client(bridge.url) as browser:
-        await browser.send("configure", {"camera": "door", "max_frame_rate": 5, "buffer_frames": 3})
+        wanted = {
+            "camera": "door",
+            "max_frame_rate": 5.0,
+            "buffer_frames": 3,
+            "priority": 20,
+            "max_age": 0.25,
+        }
+        await browser.send("configure", wanted)
         event, data = await browser.receive()
         await browser.send_frame()
         result = await browser.result()
     assert event == "configured"
-    assert (data["camera"], data["max_frame_rate"], data["buffer_frames"]) == ("door", 5.0, 3)
+    assert {key: data[key] for key in wanted} == wanted
     assert result["frame"]["camera"] == "door"
     assert len(detector.configs) == 1
+    assert detector.configs[0].max_age == Duration(nanos=250_000_000)
+
+
+async def test_without_a_largest_age_there_is_none() -> None:
+    """It is null in what is confirmed, and absent in what the detector is told."""
+    async with fake_and_bridge() as (detector, bridge), client(bridge.url) as browser:
+        await browser.send("configure", {"priority": 5})
+        _, data = await browser.receive()
+    assert (data["priority"], data["max_age"]) == (5, None)
+    assert not detector.configs[0].HasField("max_age")
 
 
 async def test_frames_reach_the_detector_before_they_are_answered() -> None:

@@ -629,6 +629,27 @@ async def test_closing_from_many_sides_is_closing(service: Running, photo: bytes
     await until(lambda: not own())
 
 
+async def test_frames_that_would_be_late_are_counted_as_such(photo: bytes) -> None:
+    """The service drops what it could not answer within max_age; without one it answers all."""
+    async with serving() as running, AsyncDetectorClient(running.address) as client:
+        await client.detect(
+            photo
+        )  # so that the service knows what a frame takes: more than a millisecond
+        hurried = client.stream(frames(photo, 5), priority=20, max_age=0.001)
+        assert [answer async for answer in hurried] == []
+        assert hurried.summary.dropped == {DropReason.LATE: 5}
+        patient = client.stream(frames(photo, 5), max_age=0.001)
+        patient.configure(priority=0, max_age=0)
+        assert len([answer async for answer in patient]) == 5
+
+
+async def test_a_priority_out_of_range_ends_the_stream(photo: bytes) -> None:
+    """As the service says."""
+    async with serving() as running, AsyncDetectorClient(running.address) as client:
+        with pytest.raises(InvalidRequestError, match=r"config\.priority: must be 1 to 100"):
+            await anext(client.stream([photo], priority=101))
+
+
 async def test_a_frame_rate_changes_at_once(service: Running, photo: bytes) -> None:
     """Not after the interval that was."""
     async with AsyncDetectorClient(service.address) as client:

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from crowd.detector.v1 import detector_pb2 as pb
 
 from detector_service import engines
 from detector_service.detection.detector import Detector
@@ -16,6 +17,7 @@ from detector_service.engines.base import InputShape, Predictions, Prepared
 from detector_service.engines.openvino import OpenVINOEngine, OpenVINORequest
 from detector_service.errors import ModelError
 from detector_service.frames.pixels import Image
+from detector_service.pipeline import FrameLimits, Pipeline
 
 BOTH: frozenset[Role] = frozenset({"face", "body"})
 
@@ -207,6 +209,39 @@ def test_any_shape_of_frame_is_looked_at(shape: tuple[int, int]) -> None:
     frame = np.full((*shape, 3), 128, np.uint8)
     found = load(file(embedded_model())).worker().detect(frame, 0.5)
     assert found.faces.shape[1] == found.bodies.shape[1] == 5
+
+
+def test_boxes_of_a_reduced_picture_are_in_the_frames_own_pixels(
+    picture: np.ndarray,
+) -> None:
+    """Half of the pixels, the same boxes but for what the other pixels change."""
+    large = cv2.resize(picture, (1600, 1600), interpolation=cv2.INTER_CUBIC)
+    data = cv2.imencode(".jpg", large)[1].tobytes()
+    detector = load(ModelFile(embedded_model(), "FACE_MODEL_PATH", BOTH, embedded=True))
+    try:
+        limits = FrameLimits(10_000_000, 10_000_000)
+        whole, reduced = (Pipeline(detector, limits, reduced_decoding=how) for how in (False, True))
+        frame = pb.Frame(encoded=data)
+        decoded = reduced.decode(frame)
+        assert decoded.pixels.shape == (800, 800, 3)
+        assert (decoded.width, decoded.height) == (1600, 1600)
+        expected, _ = whole.find(whole.decode(frame), 0.5)
+        found, figures = reduced.find(decoded, 0.5)
+    finally:
+        detector.close()
+    assert figures.face_count == len(expected.faces) >= 1
+    # 1600 pixels are 416 of the input's: 16 of them are 4 there.
+    np.testing.assert_allclose(found.faces[:, :4], expected.faces[:, :4], atol=16)
+
+
+def test_what_is_enough_is_what_the_models_see() -> None:
+    """Of a 16:9 frame, the embedded model sees 416 x 234 pixels."""
+    detector = load(ModelFile(embedded_model(), "FACE_MODEL_PATH", BOTH, embedded=True))
+    try:
+        assert detector.enough(1280, 720) == (416, 234)
+        assert detector.enough(720, 1280) == (234, 416)
+    finally:
+        detector.close()
 
 
 def test_what_was_compiled_and_damaged_since_is_compiled_anew(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from detector_service.detection.heads import read_anchors, read_end_to_end
+from detector_service.detection.heads import class_table, read_anchors, read_end_to_end
 
 
 def test_an_anchor_stands_for_its_best_class() -> None:
@@ -56,5 +56,14 @@ def test_every_candidate_scores_more_than_the_threshold(
 def test_candidates_of_some_classes() -> None:
     """`of` keeps order and drops what is of another class."""
     rows = np.array([[0, 0, 1, 1, 0.9, 2], [0, 0, 2, 2, 0.8, 0], [0, 0, 3, 3, 0.7, 2]], np.float32)
-    kept = read_end_to_end(rows, 0.1).of(np.array([2]))
+    kept = read_end_to_end(rows, 0.1).of(class_table(3, np.array([2])))
     np.testing.assert_allclose(kept.scores, [0.9, 0.7])
+
+
+def test_an_index_that_is_no_class_is_not_wanted() -> None:
+    """Whatever a model answers, reading it is no error."""
+    rows = np.array(
+        [[0, 0, 1, 1, 0.9, 3], [0, 0, 2, 2, 0.8, 700], [0, 0, 3, 3, 0.7, 2]], np.float32
+    )
+    kept = read_end_to_end(rows, 0.1).of(class_table(3, np.array([0, 1, 2])))
+    np.testing.assert_allclose(kept.scores, [0.7])

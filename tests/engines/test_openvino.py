@@ -242,6 +242,13 @@ def test_a_model_that_cannot_take_other_sizes_says_so_in_a_sentence(tmp_path: Pa
     assert "\n" not in str(error.value)
 
 
+def test_it_computes_on_so_many_threads() -> None:
+    """One inference on each: never more inferences than threads, however many workers there are."""
+    engine = OpenVINOEngine(embedded_model(), EngineOptions("fp32", 6, None, threads=1))
+    assert engine.any_size.get_property("INFERENCE_NUM_THREADS") == 1
+    assert engine.any_size.get_property("NUM_STREAMS") == 1
+
+
 def test_precision_follows_the_processor(tmp_path: Path) -> None:
     """The choice of auto takes bf16 where there is any; demanding it where there is none is an error."""
     assert OpenVINOEngine(embedded_model(), options(tmp_path, "auto")).precision == (

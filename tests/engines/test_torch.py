@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from detector_service import engines
 from detector_service.detection.detector import Detector
@@ -154,3 +155,15 @@ def test_a_threshold_of_nothing_gives_no_more_than_predict_does(photo: bytes) ->
     """300 detections at most, all of them boxes in the frame."""
     found = load().worker().detect(np.full((90, 160, 3), 99, np.uint8), 0.0)
     assert 0 < len(found.faces) + len(found.bodies) <= 300
+
+
+def test_it_computes_on_so_many_threads() -> None:
+    """A batch is computed by as many as it is told, and left to PyTorch where it is told nothing."""
+    before = torch.get_num_threads()
+    try:
+        TorchEngine(WEIGHTS, EngineOptions("auto", 1, None, threads=1))
+        assert torch.get_num_threads() == 1
+        TorchEngine(WEIGHTS, EngineOptions("auto", 1, None))
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

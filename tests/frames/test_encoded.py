@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from detector_service.errors import FrameRefused
-from detector_service.frames.encoded import decode, read_header
+from detector_service.frames.encoded import decode, decode_picture, read_header, reduction
 
 MEGAPIXEL = 1_000_000
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -50,6 +50,62 @@ def test_every_format_is_decoded_to_blue_green_red(kind: str) -> None:
     assert red > 200
     assert max(blue, green) < 60
     assert pixels[-4, -4].min() > 200
+
+
+@given(
+    width=st.integers(1, 5000),
+    height=st.integers(1, 5000),
+    enough=st.tuples(st.integers(1, 1500), st.integers(1, 1500)),
+)
+def test_what_is_reduced_has_enough_left(width: int, height: int, enough: tuple[int, int]) -> None:
+    """By a half, a quarter or an eighth, the most that leaves enough; else not at all."""
+    factor = reduction(width, height, *enough)
+    fit = [f for f in (2, 4, 8) if width >= f * enough[0] and height >= f * enough[1]]
+    assert factor == max(fit, default=1)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "decoded"),
+    [
+        (1280, 720, (640, 360)),
+        (1281, 721, (641, 361)),
+        (1920, 1080, (480, 270)),
+        (3840, 2160, (480, 270)),
+        (831, 720, (831, 720)),
+        (416, 234, (416, 234)),
+    ],
+)
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_jpegs_may_be_decoded_at_a_reduced_size(
+    width: int, height: int, decoded: tuple[int, int], orientation: int
+) -> None:
+    """The frame's own size is told, upright; what is asked about is the upright picture too."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = saved(picture(width, height), "JPEG", exif=exif)
+    upright = (width, height) if orientation == 1 else (height, width)
+    enough = (416, 234) if orientation == 1 else (234, 416)
+    asked = []
+
+    def wanted(*size: int) -> tuple[int, int]:
+        asked.append(size)
+        return enough
+
+    got = decode_picture(data, max_pixels=10 * MEGAPIXEL, enough=wanted)
+    assert asked == [upright]
+    assert (got.width, got.height) == upright
+    assert got.pixels.shape[:2] == (decoded[::-1] if orientation == 1 else decoded)
+    red = got.pixels[4, 4] if orientation == 1 else got.pixels[4, -4]
+    assert int(red[2]) > 200
+    assert int(red[0]) < 60
+
+
+def test_other_formats_are_decoded_whole() -> None:
+    """Only JPEG's blocks can be reduced for less than they cost."""
+    got = decode_picture(
+        saved(picture(800, 600), "PNG"), max_pixels=MEGAPIXEL, enough=lambda *_: (10, 10)
+    )
+    assert got.pixels.shape[:2] == (600, 800)
 
 
 def test_jpeg_pixels_are_those_of_opencv(photo: bytes) -> None:

@@ -3,12 +3,13 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 import pytest
 from crowd.detector.v1 import detector_pb2 as pb
 from crowd.detector.v1 import detector_pb2_grpc
+from google.protobuf.duration_pb2 import Duration
 
 from detector_service import engines
 from tests.engines import gated
@@ -182,6 +183,8 @@ async def test_frames_before_configuration_have_the_service_s_settings(photo: by
     assert alert.level == pb.ALERT_LEVEL_WARNING
     assert (alert.total_people, alert.crowd_threshold) == (first.result.crowd.total_people, 0)
     assert configured.configured.camera == "gate"
+    assert configured.configured.priority == 10
+    assert not configured.configured.HasField("max_age")
     assert configured.configured.settings.crowd_threshold == 100
     assert after.result.frame.camera == "gate"
     assert not after.result.alerts
@@ -198,6 +201,10 @@ async def test_frames_before_configuration_have_the_service_s_settings(photo: by
         (pb.StreamConfig(max_frame_rate=-1), "config.max_frame_rate"),
         (pb.StreamConfig(buffer_frames=33), "config.buffer_frames"),
         (pb.StreamConfig(camera="c" * 300), "config.camera"),
+        (pb.StreamConfig(priority=101), "config.priority"),
+        (pb.StreamConfig(max_age=Duration()), "config.max_age"),
+        (pb.StreamConfig(max_age=Duration(nanos=-1)), "config.max_age"),
+        (pb.StreamConfig(max_age=Duration(seconds=3601)), "config.max_age"),
         (
             pb.StreamConfig(settings=pb.DetectionSettings(confidence_threshold=math.inf)),
             "config.settings.confidence_threshold",
@@ -245,13 +252,13 @@ async def test_the_newest_frames_win_and_drops_are_told(service: Running, photo:
         gated.faults.open.set()
         answers = await rest(call)
     *results, last = answers
-    assert [answer.result.frame.frame_id for answer in results] == ["0", "8", "9"]
-    assert [answer.result.frame.sequence for answer in results] == [1, 9, 10]
-    assert drops(*answers) == {pb.DROP_REASON_SUPERSEDED: 7}
-    assert drops(results[0]) == {pb.DROP_REASON_SUPERSEDED: 7}
-    dropped = pb.DropCount(reason=pb.DROP_REASON_SUPERSEDED, count=7)
-    assert last.summary == pb.StreamSummary(frames_received=10, results=3, drops=[dropped])
-    assert service.server.stats.drops == {pb.DROP_REASON_SUPERSEDED: 7}
+    assert [answer.result.frame.frame_id for answer in results] == ["0", "9"]
+    assert [answer.result.frame.sequence for answer in results] == [1, 10]
+    assert drops(*answers) == {pb.DROP_REASON_SUPERSEDED: 8}
+    assert drops(results[0]) == {pb.DROP_REASON_SUPERSEDED: 8}
+    dropped = pb.DropCount(reason=pb.DROP_REASON_SUPERSEDED, count=8)
+    assert last.summary == pb.StreamSummary(frames_received=10, results=2, drops=[dropped])
+    assert service.server.stats.drops == {pb.DROP_REASON_SUPERSEDED: 8}
 
 
 async def test_a_larger_buffer_drops_less(service: Running, photo: bytes) -> None:
@@ -324,6 +331,7 @@ async def test_work_for_a_client_that_vanished_is_not_done(service: Running, pho
     async with connected(service.address) as stub:
         gone = await opened(stub)
         gated.faults.close_gate()
+        await gone.write(Request(config=pb.StreamConfig(buffer_frames=2)))
         await gone.write(frame("0", photo))
         await held_inference()
         await gone.write(frame("1", photo))
@@ -496,13 +504,13 @@ async def test_decoding_and_inference_never_run_on_the_event_loop(
     from detector_service.frames import encoded
 
     decoding = set()
-    original = encoded.decode
+    original = encoded.decode_picture
 
-    def noting(data: bytes, *, max_pixels: int) -> object:
+    def noting(data: bytes, **options: Any) -> object:
         decoding.add(threading.current_thread().name)
-        return original(data, max_pixels=max_pixels)
+        return original(data, **options)
 
-    monkeypatch.setattr(encoded, "decode", noting)
+    monkeypatch.setattr(encoded, "decode_picture", noting)
     async with connected(service.address) as stub:
         call = await opened(stub)
         gated.faults.threads.clear()

@@ -6,6 +6,8 @@ import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from crowd.detector.v1 import detector_pb2 as pb
+
 from detector_service.scheduling.workers import Seat, Work, Workers
 from tests.servers import until
 
@@ -38,10 +40,17 @@ class Desk:
         self.answers: list[tuple[int, int]] = []
         self.threads: set[str] = set()
         self.handed_on: set[str] = set()
+        self.dropped: list[tuple[int, int]] = []
         self.came = asyncio.Event()
         self.seat: Seat[int, tuple[int, str]] = workers.join(
-            self.deliver, capacity=capacity, max_in_flight=max_in_flight
+            self.deliver, self.drop, capacity=capacity, max_in_flight=max_in_flight
         )
+
+    def drop(self, job: int, reason: pb.DropReason.ValueType) -> None:
+        """Learn that a job is not done."""
+        self.dropped.append((job, reason))
+        self.handed_on.add(threading.current_thread().name)
+        self.came.set()
 
     def deliver(self, number: int, answer: tuple[int, str]) -> None:
         """Take an answer."""
@@ -54,6 +63,13 @@ class Desk:
         """Wait for so many answers."""
         async with asyncio.timeout(20):
             while len(self.answers) < count:
+                self.came.clear()
+                await self.came.wait()
+
+    async def has_lost(self, count: int) -> None:
+        """Wait for so many drops."""
+        async with asyncio.timeout(20):
+            while len(self.dropped) < count:
                 self.came.clear()
                 await self.came.wait()
 
@@ -77,7 +93,7 @@ async def test_work_is_done_in_threads_and_answered_on_the_event_loop() -> None:
     async with working(2, gate) as workers:
         desk = Desk(workers)
         for job in range(6):
-            assert workers.put(desk.seat, job) is None
+            workers.put(desk.seat, job)
         await desk.has(6)
     assert sorted(desk.answers) == [(n, n) for n in range(6)]
     assert desk.handed_on == {threading.current_thread().name}
@@ -91,10 +107,95 @@ async def test_a_free_worker_takes_what_is_newest_at_that_moment() -> None:
         desk = Desk(workers, capacity=1)
         workers.put(desk.seat, 0)
         await gate.somebody_entered()
-        assert [workers.put(desk.seat, job) for job in (1, 2, 3)] == [None, 1, 2]
+        for job in (1, 2, 3):
+            workers.put(desk.seat, job)
+        assert desk.dropped == [(1, pb.DROP_REASON_SUPERSEDED), (2, pb.DROP_REASON_SUPERSEDED)]
         gate.open.set()
         await desk.has(2)
     assert desk.answers == [(0, 0), (1, 3)]
+
+
+async def test_jobs_that_come_together_lose_none_while_threads_are_free() -> None:
+    """A buffer of one holds back a burst no more than the threads do."""
+    gate = Gate()
+    async with working(3, gate) as workers:
+        desk = Desk(workers, capacity=1)
+        for job in range(3):
+            workers.put(desk.seat, job)
+            await gate.somebody_entered()
+        assert desk.dropped == []
+        workers.put(desk.seat, 3)
+        workers.put(desk.seat, 4)
+        assert desk.dropped == [(3, pb.DROP_REASON_SUPERSEDED)]
+        gate.open.set()
+        await desk.has(4)
+
+
+async def test_a_job_that_would_be_late_is_not_begun() -> None:
+    """Its seat learns of it on the event loop, and the thread takes the next one."""
+    gate, now = Gate(), [100.0]
+    workers = Workers([gate], clock=lambda: now[0])
+    hurried, patient = Desk(workers), Desk(workers)
+    workers.put(patient.seat, 0)
+    await gate.somebody_entered()
+    workers.put(hurried.seat, 1, expires=105.0)  # a job takes 3 s, as will turn out
+    workers.put(hurried.seat, 2, expires=107.0)
+    now[0] = 103.0
+    gate.open.set()
+    await hurried.has(1)
+    assert hurried.dropped == [(1, pb.DROP_REASON_LATE)]
+    assert hurried.answers == [(0, 2)]
+    assert hurried.handed_on == {threading.current_thread().name}
+    await patient.has(1)
+    await workers.close()
+
+
+async def test_late_jobs_are_told_where_no_other_waits() -> None:
+    """A thread that finds nothing but late jobs says so, and waits for more."""
+    gate = Gate()
+    gate.open.set()
+    workers = Workers([gate], clock=lambda: 100.0)
+    desk = Desk(workers)
+    workers.put(desk.seat, 0, expires=99.0)
+    await desk.has_lost(1)
+    workers.put(desk.seat, 1)
+    await desk.has(1)
+    assert desk.dropped == [(0, pb.DROP_REASON_LATE)]
+    await workers.close()
+
+
+async def test_the_caller_with_most_bytes_learns_what_it_lost_to_another() -> None:
+    """Bytes are bounded over all callers."""
+    gate = Gate()
+    workers = Workers([gate], max_bytes=100)
+    large, small = Desk(workers), Desk(workers)
+    workers.put(small.seat, 0)
+    await gate.somebody_entered()
+    for job in (1, 2):
+        workers.put(large.seat, job, size=45)
+    workers.put(small.seat, 3, size=20)
+    assert large.dropped == [(1, pb.DROP_REASON_MEMORY_LIMITED)]
+    gate.open.set()
+    await small.has(2)
+    await large.has(1)
+    await workers.close()
+
+
+async def test_what_work_takes_is_measured() -> None:
+    """And foreseen for the next."""
+    gate, now = Gate(), [0.0]
+    workers = Workers([gate], clock=lambda: now[0])
+    desk = Desk(workers)
+    workers.put(desk.seat, 0)
+    await gate.somebody_entered()
+    now[0] = 2.0
+    gate.open.set()
+    await desk.has(1)
+    part = desk.seat.caller.share
+    assert workers.expected_wait(part, 3) == 6.0
+    workers.doubt(part)
+    assert workers.expected_wait(part, 3) == 6.0 * 7 / 8
+    await workers.close()
 
 
 async def test_a_seat_that_is_given_up_is_handed_nothing_more() -> None:

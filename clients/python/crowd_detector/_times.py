@@ -18,6 +18,13 @@ def to_datetime(message: Timestamp) -> datetime:
     return message.ToDatetime(UTC)
 
 
+def to_duration(seconds: float) -> Duration:
+    """Return seconds as a message, to the nanosecond."""
+    message = Duration()
+    message.FromNanoseconds(round(seconds * 1_000_000_000))
+    return message
+
+
 def to_seconds(message: Duration) -> float:
     """Return a duration in seconds."""
     return message.seconds + message.nanos / 1e9

@@ -19,6 +19,7 @@ from crowd_detector._flow import Flow, WhenFull
 from crowd_detector._messages import to_frame_error, to_models, to_result, to_stats
 from crowd_detector._sources import Frames
 from crowd_detector._statuses import to_error
+from crowd_detector._times import to_duration
 from crowd_detector.async_stream import AsyncStream
 from crowd_detector.errors import AnswerTimeoutError, DetectorError, FrameError, UnavailableError
 from crowd_detector.frames import (
@@ -250,6 +251,8 @@ class AsyncDetectorClient:
         camera: str = "",
         settings: DetectionSettings | None = None,
         max_frame_rate: float = 0.0,
+        priority: int = 0,
+        max_age: float | None = None,
         max_in_flight: int = 8,
         when_full: WhenFull | str = WhenFull.WAIT,
         answer_timeout: float = 30.0,
@@ -270,10 +273,14 @@ class AsyncDetectorClient:
             settings: what shall differ from the service's own; a `Frame`'s own come first.
             max_frame_rate: frames a second that are sent at most; 0: only the service's own limit. Frames
                 that the network brings too close together are dropped by the service, and counted.
+            priority: the stream's share of the service, 1 to 100; 0 means 10. While more frames come than can be
+                served, a stream of priority 20 gets twice the time of one of 10.
+            max_age: seconds; the service drops, and counts, a frame whose answer would be ready later than this
+                after its arrival there. None: it answers however late.
             max_in_flight: frames that may be on their way, or answered and not yet taken, 1 to 32. Besides
                 these, one waits and one is in the hand of the source: no more are held.
             when_full: what happens when as many are in flight. ``"wait"``: the source waits, every frame is
-                answered (unless it broke a frame rate), and after a lost connection those in flight are
+                answered (unless it broke a frame rate, or would be late), and after a lost connection those in flight are
                 sent again. ``"newest"``: the newest frame takes the place of the one that waits, and
                 those in flight at a loss are dropped.
             answer_timeout: seconds without news of any frame, while frames are on their way, after which the
@@ -312,6 +319,8 @@ class AsyncDetectorClient:
             max_frame_rate=max_frame_rate,
             # Where every frame counts, the service shall drop none of those in flight.
             buffer_frames=max_in_flight if when_full is WhenFull.WAIT else 0,
+            priority=priority,
+            max_age=None if max_age is None else to_duration(max_age),
         )
 
         def converse(deliver: Callable[[Result | FrameError], None]) -> Conversation:

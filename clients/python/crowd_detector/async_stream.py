@@ -12,6 +12,7 @@ from crowd.detector.v1 import detector_pb2 as pb
 from crowd_detector._conversation import Conversation
 from crowd_detector._flow import Flow
 from crowd_detector._sources import AsyncSource, Frames, ThreadedSource, open_source
+from crowd_detector._times import to_duration
 from crowd_detector.errors import FrameError
 from crowd_detector.frames import DetectionSettings, settings_message
 from crowd_detector.results import Result, StreamSummary
@@ -70,13 +71,20 @@ class AsyncStream:
         return self._flow.summary()
 
     def configure(
-        self, *, settings: DetectionSettings | None = None, max_frame_rate: float | None = None
+        self,
+        *,
+        settings: DetectionSettings | None = None,
+        max_frame_rate: float | None = None,
+        priority: int | None = None,
+        max_age: float | None = None,
     ) -> None:
         """Change what applies to the frames that are sent from now on, after reconnections too.
 
         Args:
             settings: those that are None in it are the service's own again; None changes nothing.
             max_frame_rate: frames a second; 0 means no limit of ours; None changes nothing.
+            priority: the stream's share of the service; 0 means 10; None changes nothing.
+            max_age: seconds; 0 means that answers come however late; None changes nothing.
 
         Example:
             >>> async def main():
@@ -91,6 +99,12 @@ class AsyncStream:
             self._config.settings.CopyFrom(settings_message(settings))
         if max_frame_rate is not None:
             self._config.max_frame_rate = max_frame_rate
+        if priority is not None:
+            self._config.priority = priority
+        if max_age is not None:
+            self._config.ClearField("max_age")
+            if max_age:
+                self._config.max_age.CopyFrom(to_duration(max_age))
         if self._conversation is not None:
             self._conversation.tell_config()
 

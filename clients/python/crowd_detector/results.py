@@ -85,6 +85,10 @@ class DropReason(StrEnum):
     RATE_LIMITED = "rate_limited"
     #: A newer frame took its place while the answers were not read.
     CLIENT_SLOW = "client_slow"
+    #: Its answer would have come later than ``max_age`` allows.
+    LATE = "late"
+    #: The frames that wait at the service took as many bytes as they may, this stream's the most.
+    MEMORY_LIMITED = "memory_limited"
     #: It was under way when the connection was lost, and was not worth sending again.
     CONNECTION_LOST = "connection_lost"
     UNKNOWN = "unknown"

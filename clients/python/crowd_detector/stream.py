@@ -44,13 +44,20 @@ class Stream:
         return self._stream.summary
 
     def configure(
-        self, *, settings: DetectionSettings | None = None, max_frame_rate: float | None = None
+        self,
+        *,
+        settings: DetectionSettings | None = None,
+        max_frame_rate: float | None = None,
+        priority: int | None = None,
+        max_age: float | None = None,
     ) -> None:
         """Change what applies to the frames that are sent from now on, after reconnections too.
 
         Args:
             settings: those that are None in it are the service's own again; None changes nothing.
             max_frame_rate: frames a second; 0 means no limit of ours; None changes nothing.
+            priority: the stream's share of the service; 0 means 10; None changes nothing.
+            max_age: seconds; 0 means that answers come however late; None changes nothing.
 
         Example:
             >>> with DetectorClient(address) as client:
@@ -61,7 +68,12 @@ class Stream:
         """
 
         async def configure() -> None:
-            self._stream.configure(settings=settings, max_frame_rate=max_frame_rate)
+            self._stream.configure(
+                settings=settings,
+                max_frame_rate=max_frame_rate,
+                priority=priority,
+                max_age=max_age,
+            )
 
         if not self._portal.is_closed:
             self._portal.run(configure())

@@ -264,6 +264,12 @@ class _DropReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DropReason
     """It came sooner than the stream's frame rate allows."""
     DROP_REASON_CLIENT_SLOW: _DropReason.ValueType  # 3
     """A newer frame took its place while the client was not reading its answers."""
+    DROP_REASON_LATE: _DropReason.ValueType  # 4
+    """Its answer would have come later than StreamConfig.max_age allows, so no work was spent on it."""
+    DROP_REASON_MEMORY_LIMITED: _DropReason.ValueType  # 5
+    """The frames that wait in the service took as many bytes as they may (MAX_BUFFERED_BYTES), and this
+    stream's took the most.
+    """
 
 class DropReason(_DropReason, metaclass=_DropReasonEnumTypeWrapper):
     """Why a frame was dropped."""
@@ -276,6 +282,12 @@ DROP_REASON_RATE_LIMITED: DropReason.ValueType  # 2
 """It came sooner than the stream's frame rate allows."""
 DROP_REASON_CLIENT_SLOW: DropReason.ValueType  # 3
 """A newer frame took its place while the client was not reading its answers."""
+DROP_REASON_LATE: DropReason.ValueType  # 4
+"""Its answer would have come later than StreamConfig.max_age allows, so no work was spent on it."""
+DROP_REASON_MEMORY_LIMITED: DropReason.ValueType  # 5
+"""The frames that wait in the service took as many bytes as they may (MAX_BUFFERED_BYTES), and this
+stream's took the most.
+"""
 Global___DropReason: _TypeAlias = DropReason  # noqa: Y015
 
 class _HistoryView:
@@ -882,6 +894,8 @@ class StreamConfig(_message.Message):
     SETTINGS_FIELD_NUMBER: _builtins.int
     MAX_FRAME_RATE_FIELD_NUMBER: _builtins.int
     BUFFER_FRAMES_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    MAX_AGE_FIELD_NUMBER: _builtins.int
     camera: _builtins.str
     """The name of frames that carry none, up to 256 bytes."""
     max_frame_rate: _builtins.float
@@ -892,9 +906,22 @@ class StreamConfig(_message.Message):
     """Frames that may wait, 1 to 32; when one more comes, the oldest is dropped. 0: the service's
     default, STREAM_BUFFER_FRAMES.
     """
+    priority: _builtins.int
+    """The stream's share of the service, 1 to 100; 0: 10. While more frames come than can be served, the
+    streams that have some waiting share the working time in proportion to their priorities: one of
+    priority 20 gets twice that of one of 10, and none gets nothing. What a stream does not use
+    goes to the others.
+    """
     @_builtins.property
     def settings(self) -> Global___DetectionSettings:
         """For frames that do not set their own."""
+
+    @_builtins.property
+    def max_age(self) -> _duration_pb2.Duration:
+        """A frame whose answer would be ready later than this after the frame's arrival is dropped before work
+        is spent on it; how long the work would take is foreseen from the stream's frames before. 1 ms
+        to 1 hour; none: frames are answered however late.
+        """
 
     def __init__(
         self,
@@ -903,10 +930,12 @@ class StreamConfig(_message.Message):
         settings: Global___DetectionSettings | None = ...,
         max_frame_rate: _builtins.float = ...,
         buffer_frames: _builtins.int = ...,
+        priority: _builtins.int = ...,
+        max_age: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_age", b"max_age", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffer_frames", b"buffer_frames", "camera", b"camera", "max_frame_rate", b"max_frame_rate", "settings", b"settings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffer_frames", b"buffer_frames", "camera", b"camera", "max_age", b"max_age", "max_frame_rate", b"max_frame_rate", "priority", b"priority", "settings", b"settings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

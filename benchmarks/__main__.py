@@ -5,7 +5,7 @@
 Prints a table, and writes all figures to benchmarks/results.json and pictures into docs/images/. With
 --quick, only this service and the limit, and what the committed file says beside it; nothing is written.
 Talks to 127.0.0.1 only. Exit codes: 0 where it was measured, whatever came out; 1 where a process failed
-or the run is void.
+or the run is void, whose figures are written beside the file.
 """
 
 import argparse
@@ -65,7 +65,11 @@ def main() -> int:
             print(f"benchmarks: {error}", file=sys.stderr)
             return 1
     if reason := ratios.void(results["ratios"]):
-        print(f"\nVOID, and not written: {reason}", file=sys.stderr)
+        print(f"\nVOID: {reason}", file=sys.stderr)
+        if options.out is not None:
+            aside = options.out.with_suffix(".void.json")
+            aside.write_text(json.dumps(results | {"void": reason}, indent=2) + "\n", "utf-8")
+            print(f"what was measured lies in {aside}", file=sys.stderr)
         return 1
     if options.out is not None:
         options.out.write_text(json.dumps(results, indent=2) + "\n", "utf-8")

@@ -3,7 +3,8 @@
     python -m benchmarks.litserve_batching PORT FACE_WEIGHTS BODY_WEIGHTS
 
 As its guide has it: a LitAPI that decodes images from base64 in JSON, and LitServe makes batches of what
-waits. One worker process, in which PyTorch uses all cores. One file for faces and bodies is asked once.
+waits. A worker process for each core, in which PyTorch has one thread: Ultralytics gives it one fewer than
+there are cores, so that a single worker would leave some idle. One file for faces and bodies is asked once.
 """
 
 import base64
@@ -13,7 +14,9 @@ from typing import Any, Final
 
 import litserve
 import numpy as np
+import torch
 
+from benchmarks import machine
 from benchmarks.ultralytics_models import Found, Image, Models, decode
 
 _BATCH: Final = 8
@@ -33,6 +36,7 @@ class Detection(litserve.LitAPI):  # type: ignore[misc]  # not installed where t
         face, body = self._weights
         self._models = Models(Path(face), Path(body), once_if_same=True)
         self._models.predict([np.zeros((720, 1280, 3), np.uint8)] * _BATCH)
+        torch.set_num_threads(1)  # after the first call, for that sets it
 
     def decode_request(self, request: litserve.Request) -> Image:
         """Return a request's image; LitServe has read its JSON."""
@@ -57,6 +61,10 @@ class Detection(litserve.LitAPI):  # type: ignore[misc]  # not installed where t
 
 if __name__ == "__main__":
     api = Detection(*sys.argv[2:4], max_batch_size=_BATCH, batch_timeout=_WAIT_SECONDS)
-    litserve.LitServer(api, accelerator="cpu", workers_per_device=1).run(
-        host="127.0.0.1", port=int(sys.argv[1]), log_level="warning", generate_client_file=False
+    litserve.LitServer(api, accelerator="cpu", workers_per_device=machine.cores()).run(
+        host="127.0.0.1",
+        port=int(sys.argv[1]),
+        num_api_servers=1,
+        log_level="warning",
+        generate_client_file=False,
     )

@@ -2,7 +2,7 @@
 
     python -m benchmarks.predict FACE_WEIGHTS BODY_WEIGHTS FRAMES
 
-From the bytes of a JPEG to boxes, without a server.
+From the bytes of a JPEG to boxes, without a server, with as many threads as Ultralytics gives PyTorch.
 """
 
 import sys

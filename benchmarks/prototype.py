@@ -4,9 +4,9 @@
 
 A Starlette WebSocket that takes frames as base64 in JSON, and two `YOLO.predict` calls one after the
 other for each of them. Nothing in it is there to be slow: the event loop only reads and writes; JPEGs are
-decoded in threads, beside the inference; and the models run in one thread of their own, in which PyTorch
-uses all cores, because several at once would only share them (and Ultralytics locks them out anyway). What
-the design lacks is what it always lacks: batches, bounds, and a way to leave old frames out.
+decoded in threads, beside the inference; and the models run in one thread of their own, because Ultralytics
+locks a second one out. PyTorch has as many threads as Ultralytics gives it, one fewer than there are cores.
+What the design lacks is what it always lacks: batches, bounds, and a way to leave old frames out.
 """
 
 import asyncio

@@ -2,12 +2,11 @@
 
     python -m benchmarks.ray_batching PORT FACE_WEIGHTS BODY_WEIGHTS
 
-One replica with all cores, on a Ray of its own that listens on 127.0.0.1 and keeps its files in the working
-directory. One file for faces and bodies is asked once.
+A replica for each core, in which PyTorch has one thread, on a Ray of its own that listens on 127.0.0.1 and
+keeps its files in the working directory. One file for faces and bodies is asked once.
 """
 
 import asyncio
-import os
 import signal
 import sys
 from pathlib import Path
@@ -20,21 +19,21 @@ from ray import serve
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from benchmarks import machine
 from benchmarks.ultralytics_models import Found, Models, decode
 
 _BATCH: Final = 8
 _WAIT_SECONDS: Final = 0.01
 _STORE_BYTES: Final = 128 * 1024 * 1024
-_CORES: Final = len(os.sched_getaffinity(0))
 
 
 class Detection:
     """The replica."""
 
     def __init__(self, face: str, body: str) -> None:
-        torch.set_num_threads(_CORES)  # Ray says one for each CPU that an actor reserves
         self._models: Final = Models(Path(face), Path(body), once_if_same=True)
         self._models.predict([np.zeros((720, 1280, 3), np.uint8)] * _BATCH)
+        torch.set_num_threads(1)  # after the first call, for that sets it
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request; a GET only says that this is ready."""
@@ -56,7 +55,7 @@ def main() -> None:
     """Serve until told to end."""
     port, face, body = sys.argv[1:]
     ray.init(
-        num_cpus=_CORES,
+        num_cpus=machine.cores(),
         include_dashboard=False,
         log_to_driver=False,
         object_store_memory=_STORE_BYTES,
@@ -66,7 +65,10 @@ def main() -> None:
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": int(port)})
         deployment = serve.deployment(
-            Detection, max_ongoing_requests=64, ray_actor_options={"num_cpus": _CORES}
+            Detection,
+            num_replicas=machine.cores(),
+            max_ongoing_requests=64,
+            ray_actor_options={"num_cpus": 1},
         )
         serve.run(deployment.bind(face, body), route_prefix="/predict")
         signal.sigwait({signal.SIGTERM})

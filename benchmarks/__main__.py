@@ -12,6 +12,7 @@ import argparse
 import importlib.util
 import json
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -64,18 +65,33 @@ def main() -> int:
         except ChildFailedError as error:
             print(f"benchmarks: {error}", file=sys.stderr)
             return 1
+        return _publish(results, options.out, options.images, Path(name))
+
+
+def _publish(results: dict[str, Any], out: Path | None, images: Path | None, folder: Path) -> int:
+    """Write what was measured, and draw it; of a void run only the figures, beside the file.
+
+    Args:
+        results: all of it.
+        out: the file, if any.
+        images: where pictures go, if anywhere.
+        folder: where the flame graph lies.
+    """
     if reason := ratios.void(results["ratios"]):
         print(f"\nVOID: {reason}", file=sys.stderr)
-        if options.out is not None:
-            aside = options.out.with_suffix(".void.json")
+        if out is not None:
+            aside = out.with_suffix(".void.json")
             aside.write_text(json.dumps(results | {"void": reason}, indent=2) + "\n", "utf-8")
             print(f"what was measured lies in {aside}", file=sys.stderr)
         return 1
-    if options.out is not None:
-        options.out.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
-        print(f"\nwritten to {options.out}")
-    if options.images is not None:
-        _draw(results, options.images)
+    if out is not None:
+        out.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+        print(f"\nwritten to {out}")
+    if images is not None:
+        images.mkdir(parents=True, exist_ok=True)
+        if (folder / _PROFILE).is_file():
+            shutil.copyfile(folder / _PROFILE, images / _PROFILE)
+        _draw(results, images)
     return 0
 
 
@@ -155,7 +171,6 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             served[setups.EMBEDDED],
             measured.rows,
             plan=plan,
-            images=options.images,
         )
         if extra["seconds_to_serving"]:
             found["seconds_to_serving"] = median(extra["seconds_to_serving"])
@@ -203,7 +218,6 @@ def _afterwards(
     rows: list[dict[str, Any]],
     *,
     plan: Plan,
-    images: Path,
 ) -> dict[str, Any]:
     """Measure what is measured once: starts, memory, a frame's cost, and where it goes."""
     scale = min(plan.seconds / 3, 1.0)  # a short trial is short here, too
@@ -223,14 +237,13 @@ def _afterwards(
         parts = cost.measure(folder, written, setup, median(saturated), scale * _PART_SECONDS)
         priced = cost.model(parts, rows)
     _say("profile")
-    images.mkdir(parents=True, exist_ok=True)
     without = profiling.record(
         folder,
         written,
         setup,
         capacity=soaked["fps"],
         seconds=max(int(scale * _PROFILE_SECONDS), 1),
-        to=images / _PROFILE,
+        to=folder / _PROFILE,
     )
     return {
         "seconds_to_serving": starts,

@@ -21,6 +21,8 @@ CALIBRATION: Final = "calibration"
 
 #: Frames that are due, by those that the contender was found to answer: a fifth too many saturates it.
 _SHARE: Final = {HALF: 0.5, SATURATION: 1.2, CALIBRATION: 1.2, TWICE: 2.0}
+#: A contender that leaves less than this share unanswered was not saturated.
+SATURATED_SHARE: Final = 0.03
 _IDLE_RATE: Final = 5.0
 _FAIRNESS_STREAMS: Final = 8
 _FAIRNESS_RATE: Final = 1.2  # of the fair share, so that each takes what it gets

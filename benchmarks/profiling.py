@@ -43,7 +43,7 @@ def record(
         generator = stack.enter_context(
             Child(folder, ["-m", "benchmarks.load", str(written)], os.environ)
         )
-        arguments = ["--pid", str(detector.process.pid), "--output", str(folder / "profile.svg")]
+        arguments = ["--pid", str(detector.process.pid), "--output", str(to)]
         arguments += ["--duration", str(seconds), "--rate", str(_RATE)]
         arguments += ["--format", "flamegraph", "--nonblocking"]
         recorder = subprocess.Popen(
@@ -69,7 +69,6 @@ def record(
             if recorder.poll() is None:
                 recorder.kill()
                 recorder.wait()
-    if recorder.returncode or not (folder / "profile.svg").is_file():
+    if recorder.returncode or not to.is_file():
         return f"py-spy: {said.strip()[-300:]}"
-    shutil.copyfile(folder / "profile.svg", to)
     return None

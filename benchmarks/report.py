@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from benchmarks import ratios
 from benchmarks.contender import Figures
-from benchmarks.plan import CALIBRATION, SATURATION
+from benchmarks.plan import CALIBRATION, SATURATED_SHARE, SATURATION
 
 _COLUMNS: Final = (
     ("offered_fps", "due/s", "7.1f"),
@@ -24,8 +24,6 @@ _COLUMNS: Final = (
 _KEYS: Final = ("setup", "contender", "load", "streams")
 _NAME_WIDTH: Final = 34
 _QUIET_PERCENT: Final = 5
-#: A contender that answers nearly all was not saturated.
-_SATURATED_SHARE: Final = 0.03
 _LATE_MS: Final = 20.0
 
 
@@ -109,7 +107,7 @@ def warnings(rows: Sequence[Figures], left_out: Mapping[str, str]) -> list[str]:
         for row in rows
         if row["load"] == SATURATION
         and row["round"] > 0
-        and row.get("unanswered_share", 1.0) < _SATURATED_SHARE
+        and row.get("unanswered_share", 1.0) < SATURATED_SHARE
     ]
     late = sum(row.get("generator_lag_p99_ms", 0.0) > _LATE_MS for row in rows)
     if late:

@@ -62,7 +62,7 @@ def _throughput(rows: Sequence[dict[str, Any]], folder: Path) -> Path:
     axes.set_xticks(range(len(STREAMS)), [str(count) for count in STREAMS])
     axes.set_xlabel("streams")
     axes.set_ylabel("frames/s, saturated")
-    axes.legend(fontsize="small", ncols=2)
+    figure.legend(fontsize="small", ncols=4, loc="outside upper center")
     return _save(figure, folder / "benchmark-throughput.svg")
 
 

@@ -110,6 +110,10 @@ def _bridge(folder: Path, detector: str, **environment: str) -> Any:
     return _process("bridge", "bridge.serving", folder, **(settings | environment))
 
 
+def _bare(folder: Path, detector: str) -> Any:
+    return _process("benchmarks.bare_bridge", "bare.serving", folder, DETECTOR_ADDRESS=detector)
+
+
 def _cpu_seconds(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
@@ -312,25 +316,32 @@ async def _against_stream(
 ) -> tuple[dict[str, float], dict[str, float], list[dict[str, Any]]]:
     """Frames a second and latency through the bridge, by those of the stream in the same round."""
     raw = []
-    async with _detector(folder) as (_, detector), _bridge(folder, detector) as (_, bridge):
-        contenders: dict[str, tuple[_Connected, str]] = {
-            "stream": (StreamClient.connected, detector)
+    async with (
+        _detector(folder) as (_, detector),
+        _bridge(folder, detector) as (_, bridge),
+        _bare(folder, detector) as (_, bare),
+    ):
+        contenders: dict[str, tuple[_Connected, str, str]] = {
+            "stream": (StreamClient.connected, detector, "")
         }
-        contenders |= dict.fromkeys(_PROTOCOLS, (WebSocketClient.connected, bridge))
-        for _ in range(rounds):
+        contenders |= {name: (WebSocketClient.connected, bridge, name) for name in _PROTOCOLS}
+        contenders["bare"] = (WebSocketClient.connected, bare, "protobuf")
+        for number in range(rounds):
             figures: dict[str, Any] = {}
-            for name, (connected, address) in contenders.items():
-                count, took = await _saturate(connected, address, name, images, seconds)
-                latency = await _latency(connected, address, name, images, seconds / 2)
+            # There and back again: what gets slower or faster meanwhile does so for all.
+            for name in list(contenders)[:: -1 if number % 2 else 1]:
+                connected, address, protocol = contenders[name]
+                count, took = await _saturate(connected, address, protocol, images, seconds)
+                latency = await _latency(connected, address, protocol, images, seconds / 2)
                 figures[name] = {"fps": count / took, "latency_ms": latency}
             raw.append(figures)
+    through = [name for name in contenders if name != "stream"]
     ratios = {
-        name: median(each[name]["fps"] / each["stream"]["fps"] for each in raw)
-        for name in _PROTOCOLS
+        name: median(each[name]["fps"] / each["stream"]["fps"] for each in raw) for name in through
     }
     added = {
         name: median(each[name]["latency_ms"] - each["stream"]["latency_ms"] for each in raw)
-        for name in _PROTOCOLS
+        for name in through
     }
     return ratios, added, raw
 

@@ -326,9 +326,8 @@ class DetectorStream:
         now = _now()
         self._ask_at = now + _ASK_AFTER
         self._deadline = now + self._timeout
-        if self._watch is not None:
-            self._watch.cancel()
-        self._look_again(call)
+        if self._watch is None:
+            self._look_again(call)  # or there will be a look in time: what is due has only moved on
 
     def _look(self, call: _Call) -> None:
         """See whether it is time to ask, or to give the detector up."""

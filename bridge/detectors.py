@@ -12,7 +12,7 @@ from crowd.detector.v1 import detector_pb2 as pb
 from crowd.detector.v1 import detector_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from bridge.doors import read_tokens
+from bridge.access import read_tokens
 from bridge.errors import BridgeError
 from bridge.settings import Settings
 

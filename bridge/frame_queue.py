@@ -34,7 +34,7 @@ class Entry:
         timestamp: the client's own, to be echoed.
         request: the frame, as it is sent to the detector: a serialised StreamDetectionsRequest; None where it
             was sent and need not be sent again, or where there is only an answer.
-        size: bytes of the frame's image.
+        size: bytes of the request.
         config: of the stream, as it was when the frame came.
         answer: ready to be sent, once it is its turn.
         call_sequence: its number in the detector's call, from 1; 0 while it waits.
@@ -71,7 +71,7 @@ class FrameQueue:
 
         Args:
             max_frames: that may wait.
-            max_bytes: of their images, together; one frame may wait whatever its size.
+            max_bytes: of them together; one frame may wait whatever its size.
             max_tries: calls that a frame may be with as they end.
         """
         self._max_frames: Final = max_frames

@@ -18,7 +18,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import StatusLike
 
-from bridge import doors
+from bridge import access
 from bridge.detectors import Detectors, NoDetectorError
 from bridge.errors import ErrorCode
 from bridge.http_answers import (
@@ -95,7 +95,7 @@ class HttpSide:
         descriptions: Mapping[str, Any],
         *,
         origins: list[str],
-        tokens: doors.Tokens | None,
+        tokens: access.Tokens | None,
         tls: bool,
     ) -> None:
         """Make it.
@@ -104,7 +104,7 @@ class HttpSide:
             detectors: to be asked.
             connections: says how many are open.
             descriptions: machine-readable ones, by path.
-            origins: that may read the answers; see `doors.origin_allowed`.
+            origins: that may read the answers; see `access.origin_allowed`.
             tokens: that are asked for; None for none.
             tls: whether the port speaks TLS.
         """
@@ -241,15 +241,15 @@ class HttpSide:
         )
 
     def _has_token(self, request: Request) -> bool:
-        token = doors.token_of_handshake(header(request, "Authorization"), ())
+        token = access.token_of_handshake(header(request, "Authorization"), ())
         return token is not None and self._tokens is not None and self._tokens.accept(token)
 
     def _origin_allowed(self, request: Request) -> bool:
-        return doors.origin_allowed(
+        return access.origin_allowed(
             header(request, "Origin"),
             header(request, "Host"),
             self._origins,
-            doors.scheme_of_request(header(request, "X-Forwarded-Proto"), tls=self._tls),
+            access.scheme_of_request(header(request, "X-Forwarded-Proto"), tls=self._tls),
         )
 
     def _response(self, request: Request, answer: Answer) -> Response:

@@ -14,6 +14,9 @@ _EARLIEST: Final = -62_135_596_800_000
 _LATEST: Final = 253_402_300_799_999
 
 
+_LONGEST_CAUSE: Final = 200  # characters; it may repeat what was sent
+
+
 class _Named(Struct, frozen=True):
     event: str
 
@@ -23,6 +26,8 @@ _IMAGE_BEGINS: Final = re.compile(r'"frame"\s*:\s*"')
 #: Stands for an image that was taken out of its event.
 _TAKEN_OUT: Final = "\N{OBJECT REPLACEMENT CHARACTER}"
 _FRAME: Final = events.ProcessFrame.__struct_config__.tag
+#: What msgspec raises of text that it cannot read; UnicodeDecodeError where that comes as bytes.
+_UNREADABLE: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 _named: Final = msgspec.json.Decoder(_Named)
 _encode: Final = msgspec.json.Encoder().encode
 _requests: Final[msgspec.json.Decoder[events.Request]] = msgspec.json.Decoder(events.Request)
@@ -44,7 +49,7 @@ def decode_request(text: str | bytes) -> events.Request:
     """
     try:
         return _requests.decode(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise _refusal(text, error) from error
 
 
@@ -65,7 +70,7 @@ def decode_request_with_image(text: str) -> tuple[events.Request, str]:
         if end >= 0 and "\\" not in image:
             try:
                 request = _requests.decode(f"{text[:start]}{_TAKEN_OUT}{text[end:]}")
-            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            except _UNREADABLE:
                 pass  # said below, of the text as it came
             else:
                 if isinstance(request, events.ProcessFrame) and request.data.frame == _TAKEN_OUT:
@@ -82,7 +87,7 @@ def decode_header_request(text: bytes | memoryview) -> events.HeaderRequest:
     """
     try:
         return _header_requests.decode(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise _refusal(text, error) from error
 
 
@@ -90,7 +95,7 @@ def is_frame(text: str | memoryview) -> bool:
     """Return whether text is a frame's event, as far as its name says; nothing else of it is read."""
     try:
         return _named.decode(text).event == _FRAME
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+    except _UNREADABLE:
         return False
 
 
@@ -123,22 +128,23 @@ def check_timestamp(value: events.Number) -> None:
 
 def _refusal(text: str | bytes | memoryview, error: Exception) -> Refused:
     """Say what is wrong with a message, and what to do about it."""
+    cause = str(error)[:_LONGEST_CAUSE]
     if isinstance(error, RecursionError):
         return Refused(ErrorCode.INVALID_MESSAGE, "the message is nested too deeply")
     if not isinstance(error, msgspec.ValidationError):
         return Refused(
             ErrorCode.INVALID_MESSAGE,
             'the message is not JSON; send an object with "event" and "data"',
-            str(error),
+            cause,
         )
     known = events.names(events.Request)
     try:
         name = _named.decode(text).event
-    except (msgspec.DecodeError, RecursionError):
+    except _UNREADABLE:
         return Refused(
             ErrorCode.INVALID_MESSAGE,
             f'the message must be an object with "event", one of {", ".join(known)}',
-            str(error),
+            cause,
         )
     if name not in known:
         return Refused(
@@ -146,13 +152,13 @@ def _refusal(text: str | bytes | memoryview, error: Exception) -> Refused:
             f"there is no event {name[:80]!r}; send one of {', '.join(known)}",
         )
     hint = ""
-    if "unknown field" in str(error):
+    if "unknown field" in cause:
         hint = (
             "; this version knows camera, settings (confidence_threshold, crowd_threshold), "
             "max_frame_rate and buffer_frames"
         )
     return Refused(
         ErrorCode.INVALID_MESSAGE,
-        f"the {name} message is not acceptable: {error}{hint}",
-        str(error),
+        f"the {name} message is not acceptable: {cause}{hint}",
+        cause,
     )

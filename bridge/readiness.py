@@ -22,16 +22,24 @@ def say_stopping() -> None:
 
 
 class ReadySocket:
-    """Where a child says that it is ready; a name that is no file, so it leaves nothing behind."""
+    """Where a child says that it is ready; its name is no file, so it leaves nothing behind.
 
-    def __init__(self, name: str) -> None:
-        self.name: Final = f"@crowd-detector-{os.getpid()}-{name}"
+    Attributes:
+        name: for the child's NOTIFY_SOCKET.
+        ready: whether it has said so.
+    """
+
+    def __init__(self) -> None:
+        """Open it."""
         self.ready: Final = asyncio.Event()
         self._socket: Final = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        # The kernel finds a name that is free (unix(7), autobind). Containers may share a network, and with that the
+        # names, and in each of them this may be process 1.
+        self._socket.bind("")
+        self.name: Final = f"@{self._socket.getsockname()[1:].decode()}"
 
     def __enter__(self) -> Self:
-        self._socket.setblocking(False)
-        self._socket.bind(_address(self.name))
         asyncio.get_running_loop().add_reader(self._socket, self._read)
         return self
 

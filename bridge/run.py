@@ -82,10 +82,11 @@ def _with_ports(settings: RunSettings) -> RunSettings:
     Raises:
         OSError: HOST has no address, or none of this machine.
     """
-    grpc_port = settings.grpc_port or ports.free(settings.host)
-    port = settings.port or ports.free(settings.host)
-    while port == grpc_port and not settings.port:
-        port = ports.free(settings.host)
+    while True:
+        grpc_port = settings.grpc_port or ports.free(settings.host)
+        port = settings.port or ports.free(settings.host)
+        if port != grpc_port or (settings.port and settings.grpc_port):
+            break  # where both are set, and are one, the process that comes second says so
     return settings.model_copy(update={"grpc_port": grpc_port, "port": port})
 
 

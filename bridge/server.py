@@ -14,14 +14,14 @@ from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from bridge import descriptions, doors, json_text, ports, protocols, transport
+from bridge import access, descriptions, json_text, ports, protocols, transport
+from bridge.acceptor import Acceptor, Tls, client_of_peer
+from bridge.connection_limiter import ConnectionLimiter
 from bridge.connections import Slots, new_slots_file
 from bridge.detectors import Detectors
-from bridge.doorstep import Doorstep
 from bridge.errors import ErrorCode, Refused
 from bridge.events import Authenticate
 from bridge.http import HttpSide, header
-from bridge.porter import Porter, Tls, client_of_peer
 from bridge.refusal_log import RefusalLog
 from bridge.refusals import error_event
 from bridge.session import GOES_DOWN, Session
@@ -59,13 +59,13 @@ class BridgeServer:
         )
         self._detectors: Final = Detectors(settings)
         self._tokens: Final = (
-            doors.Tokens(doors.read_tokens(settings.auth_tokens_file, "AUTH_TOKENS_FILE"))
+            access.Tokens(access.read_tokens(settings.auth_tokens_file, "AUTH_TOKENS_FILE"))
             if settings.auth_tokens_file is not None
             else None
         )
         tls = settings.server_tls()
-        self._porter: Final = Porter(
-            _doorstep(settings),
+        self._acceptor: Final = Acceptor(
+            _connection_limiter(settings),
             None if tls is None else Tls(tls, settings.handshake_timeout, _CLOSE_SECONDS),
             self._cut_off,
         )
@@ -78,7 +78,7 @@ class BridgeServer:
             tls=tls is not None,
         )
         self._sessions: Final[set[Session]] = set()
-        self._strangers: Final[set[asyncio.Timeout]] = set()  # whose first message is awaited
+        self._unauthenticated: Final[set[asyncio.Timeout]] = set()  # whose first message is awaited
         self._server: Server | None = None
         self._draining = False
         self._reporting: asyncio.Task[None] | None = None
@@ -116,7 +116,7 @@ class BridgeServer:
                 # keeps what it wants to keep.
                 max_queue=(2, 0),
                 write_limit=64 * _KIB,
-                create_connection=transport.connection_class(self._porter, self._http),
+                create_connection=transport.connection_class(self._acceptor, self._http),
                 backlog=_BACKLOG,
                 reuse_port=self._shared or None,
             )
@@ -137,18 +137,17 @@ class BridgeServer:
         server, self._server = self._server, None
         self._draining = True
         server.close(close_connections=False)
-        self._porter.close()
+        self._acceptor.close()
         for session in self._sessions:
             session.drain()
-        for patience in self._strangers:
-            patience.reschedule(asyncio.get_running_loop().time())
+        for patience in self._unauthenticated:
+            if not patience.expired():
+                patience.reschedule(asyncio.get_running_loop().time())
         try:
             async with asyncio.timeout(self._settings.drain_timeout):
                 await server.wait_closed()
         except TimeoutError:
-            _log.warning("bridge.cut_off", connections=len(server.connections))
-            for connection in server.connections:
-                connection.transport.abort()
+            _log.warning("bridge.cut_off", connections=self._acceptor.cut_off())
             await server.wait_closed()
         if self._reporting is not None:
             self._reporting.cancel()
@@ -234,7 +233,7 @@ class BridgeServer:
         if self._tokens is None:
             return
         assert websocket.request is not None
-        token = doors.token_of_handshake(
+        token = access.token_of_handshake(
             header(websocket.request, "Authorization"), _offered(websocket.request)
         )
         if token is None:
@@ -250,7 +249,7 @@ class BridgeServer:
         )
         try:
             async with asyncio.timeout(0 if self._draining else limit) as patience:
-                self._strangers.add(patience)
+                self._unauthenticated.add(patience)
                 message = await websocket.recv()
         except TimeoutError:
             if self._draining:
@@ -260,7 +259,7 @@ class BridgeServer:
                 ErrorCode.UNAUTHORIZED, f"{needed}; none came within {limit:g} s"
             ) from None
         finally:
-            self._strangers.discard(patience)
+            self._unauthenticated.discard(patience)
         try:
             request = json_text.decode_request(message)
         except Refused as refused:
@@ -309,9 +308,9 @@ def _offered(request: Request) -> list[str]:
     ]
 
 
-def _doorstep(settings: Settings) -> Doorstep:
+def _connection_limiter(settings: Settings) -> ConnectionLimiter:
     per_address = settings.max_connections_per_address
-    return Doorstep(
+    return ConnectionLimiter(
         settings.max_concurrent_connections + transport.HEADROOM,
         per_address + transport.ADDRESS_HEADROOM if per_address else 0,
     )

@@ -233,7 +233,7 @@ class Session:
         if not self._pace.admit(time.monotonic()):
             self._drops[_RATE_LIMITED] += 1
             return
-        entry = Entry(sequence, incoming.timestamp, request, size, self._stream.config)
+        entry = Entry(sequence, incoming.timestamp, request, len(request), self._stream.config)
         dropped = self._queue.put_frame(entry)
         if dropped:
             self._drops[_CLIENT_SLOW if self._writing.locked() else _SUPERSEDED] += dropped
@@ -275,7 +275,8 @@ class Session:
             await self._send(self._protocol.configured(config))
 
     async def on_config_refused(self, message: str) -> None:
-        """Tell that a configuration was not taken."""
+        """Keep to the rate of the one before; tell that a configuration was not taken."""
+        self._pace.change(self._stream.config.max_frame_rate)
         await self._send_event(error_event(Refused(ErrorCode.INVALID_MESSAGE, message)))
 
     async def on_unavailable(self, details: str) -> None:

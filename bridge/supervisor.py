@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from bridge import leash
+from bridge import parent_death
 from bridge.readiness import VARIABLE, ReadySocket, say_ready, say_stopping
 
 _PAUSES: Final = (0.5, 30.0)  # seconds before a restart: the first and the longest
@@ -40,7 +40,7 @@ class Supervisor:
     Every process tells when it serves (see `readiness`); this one does, once all do. One that ends before that, in its first life, takes all
     down: its code is the supervisor's. One that ends later is started again, after a pause that grows. SIGTERM and
     SIGINT are passed on, to the last group first; a second signal kills all, with what they have started. How they
-    end where this process is killed is `leash`'s.
+    end where this process is killed is `parent_death`'s.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Supervisor:
         self._ready: Final = ready
         self._running: Final[dict[str, asyncio.subprocess.Process]] = {}  # by name
         self._waiting_for: Final = {command.name for group in groups for command in group}
-        self._leashed: Final = leash.is_leashed()
+        self._ends_with_parent: Final = parent_death.ends_with_parent()
         self._end: Final = asyncio.Event()
         self._signal = signal.SIGTERM
         self._signals = 0
@@ -111,7 +111,7 @@ class Supervisor:
             if self._signals <= 1:
                 os.kill(process.pid, self._signal)
                 os.kill(process.pid, signal.SIGCONT)  # or a stopped one would never end
-            elif self._leashed:
+            elif self._ends_with_parent:
                 os.kill(process.pid, signal.SIGKILL)
             else:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -123,7 +123,7 @@ class Supervisor:
         while not self._end.is_set():
             life += 1
             began = time.monotonic()
-            with ReadySocket(f"{command.name}-{life}") as socket:
+            with ReadySocket() as socket:
                 code, was_ready = await self._live(command, socket)
             if self._end.is_set():
                 return
@@ -143,13 +143,13 @@ class Supervisor:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "bridge.leash",
+            "bridge.parent_death",
             str(os.getpid()),
             *command.arguments,
             env={**os.environ, **command.environment, VARIABLE: socket.name},
             # So that a Ctrl-C in the terminal reaches this process alone, which passes it on; and what watches
             # processes itself can be killed with them, for they stay in its group.
-            process_group=None if self._leashed else 0,
+            process_group=None if self._ends_with_parent else 0,
             pass_fds=tuple(command.descriptors),
         )
         self._running[command.name] = process

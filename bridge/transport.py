@@ -13,8 +13,8 @@ from websockets.server import ServerProtocol
 from websockets.typing import StatusLike
 
 from bridge import protocols
+from bridge.acceptor import Acceptor
 from bridge.errors import ErrorCode, Refused
-from bridge.porter import Porter
 from bridge.refusals import error_event
 from bridge.request_end import RequestEnd
 
@@ -69,14 +69,14 @@ class _BridgeProtocol(ServerProtocol):
 
 
 class BridgeConnection(ServerConnection):
-    """The library's connection, let in by a porter.
+    """The library's connection, let in by an acceptor.
 
     Attributes:
-        porter: lets it in.
+        acceptor: lets it in.
         refusals: what is answered in place of the library.
     """
 
-    porter: ClassVar[Porter]
+    acceptor: ClassVar[Acceptor]
     refusals: ClassVar[Refusals]
     protocol: _BridgeProtocol
 
@@ -97,13 +97,13 @@ class BridgeConnection(ServerConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Be let in, and shake hands over TLS where that is spoken; only then does the library know of it."""
         assert isinstance(transport, asyncio.Transport)
-        self._leave = self.porter.admit(transport)
+        self._leave = self.acceptor.admit(transport)
         if self._leave is None:
             transport.abort()
-        elif self.porter.tls is None:
+        elif self.acceptor.tls is None:
             self._begin(transport)
         else:
-            self.porter.shake_hands(transport, self, self._begin)
+            self.acceptor.shake_hands(transport, self, self._begin)
 
     def _begin(self, transport: asyncio.Transport | None) -> None:
         if transport is None or self._lost:
@@ -166,14 +166,14 @@ class BridgeConnection(ServerConnection):
             self.data_received(data)
 
 
-def connection_class(porter: Porter, refusals: Refusals) -> type[ServerConnection]:
+def connection_class(acceptor: Acceptor, refusals: Refusals) -> type[ServerConnection]:
     """Return the class of a server's connections.
 
     Args:
-        porter: lets them in.
+        acceptor: lets them in.
         refusals: what is answered in place of the library.
     """
-    attributes = {"porter": porter, "refusals": refusals}
+    attributes = {"acceptor": acceptor, "refusals": refusals}
     return type(BridgeConnection.__name__, (BridgeConnection,), attributes)
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import ipaddress
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -98,7 +97,7 @@ class DetectorServer:
         settings = self._settings
         count = settings.workers or engines.default_workers()
         self._detector = detector = await self._load_models(count)
-        self._workers = Workers(count, self._handlers(detector))
+        self._workers = Workers(await asyncio.to_thread(self._handlers, detector, count))
         self._servicer.serve(detector, self._workers)
         await self._say(health_pb2.HealthCheckResponse.SERVING)
 
@@ -118,7 +117,9 @@ class DetectorServer:
             try:
                 detector = await self._load_models(self._workers.count)
                 try:
-                    await self._workers.change(self._handlers(detector))
+                    handlers = await asyncio.to_thread(
+                        self._handlers, detector, self._workers.count
+                    )
                 except BaseException:
                     await asyncio.to_thread(detector.close)
                     raise
@@ -132,6 +133,7 @@ class DetectorServer:
                 raise ModelError(message) from error
             old, self._detector = self._detector, detector
             self._servicer.serve(detector, self._workers)
+            await self._workers.change(handlers)
             if old is not None:
                 await asyncio.to_thread(old.close)
             _log.info("models.reloaded")
@@ -158,11 +160,14 @@ class DetectorServer:
         if not reload.cancelled():
             reload.exception()  # the log has it, and perhaps a caller
 
-    def _handlers(self, detector: Detector) -> Callable[[], FrameHandler]:
+    def _handlers(self, detector: Detector, count: int) -> list[FrameHandler]:
         settings = self._settings
         limits = FrameLimits(settings.max_frame_bytes, settings.max_image_pixels)
         levels = CrowdAlertLevels.parse(settings.crowd_alert_levels)
-        return lambda: FrameHandler(Pipeline(detector, limits), levels, debug=settings.debug)
+        return [
+            FrameHandler(Pipeline(detector, limits), levels, debug=settings.debug)
+            for _ in range(count)
+        ]
 
     async def _load_models(self, workers: int) -> Detector:
         settings = self._settings

@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+import threading
+import weakref
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
@@ -11,10 +13,12 @@ import pytest
 from crowd.detector.v1 import detector_pb2 as pb
 from crowd_detector import AsyncDetectorClient, Result
 
+from detector_service.detection.detector import Detector
 from detector_service.detection.model_files import content_hash, embedded_model
 from detector_service.errors import ModelError
+from detector_service.frames.pixels import Image
 from detector_service.pipeline import Pipeline
-from tests.servers import Process, connected, service_process, serving
+from tests.servers import Process, connected, service_process, serving, until
 
 
 def swapped(target: Path) -> None:
@@ -72,6 +76,57 @@ async def test_new_weights_take_over_between_two_frames(path: Path, photo: bytes
     assert stream.summary.results == len(exchanged)
     assert list(info.face_model.classes) == ["face", "person"]
     assert info.face_model.content_sha256 == content_hash(path)
+
+
+async def test_the_old_models_are_freed(path: Path, photo: bytes) -> None:
+    """Those of the start too, and although some workers have nothing to do."""
+    async with (
+        serving(face_model_path=path, body_model_path=path, workers=3) as running,
+        connected(running.address) as stub,
+    ):
+        frame = pb.DetectRequest(frame=pb.Frame(encoded=photo))
+        await asyncio.gather(*(stub.Detect(frame) for _ in range(6)))
+        assert running.server._detector is not None
+        old = weakref.ref(running.server._detector)
+        await running.server.reload()
+        await until(lambda: old() is None)
+
+
+async def test_a_reload_that_is_cut_short_leaves_models_that_answer(
+    path: Path, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the service is told to end: what it has accepted is answered by models that are not closed."""
+    entered, leave = threading.Event(), threading.Event()
+    decode, close = Pipeline.decode, Detector.close
+    closed: list[Detector] = []
+
+    def held_up(self: Pipeline, frame: pb.Frame) -> Image:
+        entered.set()
+        assert leave.wait(20)
+        return decode(self, frame)
+
+    def noted(self: Detector) -> None:
+        closed.append(self)
+        close(self)
+
+    async with (
+        serving(face_model_path=path, body_model_path=path, workers=1) as running,
+        connected(running.address) as stub,
+    ):
+        monkeypatch.setattr(Pipeline, "decode", held_up)
+        monkeypatch.setattr(Detector, "close", noted)
+        old = running.server._detector
+        frame = pb.DetectRequest(frame=pb.Frame(encoded=photo))
+        first = asyncio.ensure_future(stub.Detect(frame))
+        assert await asyncio.to_thread(entered.wait, 20)
+        reloading = asyncio.create_task(running.server.reload())
+        await until(lambda: running.server._detector is not old)
+        reloading.cancel()
+        await asyncio.wait({reloading})
+        assert running.server._detector not in closed
+        leave.set()
+        assert (await first).result.faces
+        assert (await stub.Detect(frame)).result.faces
 
 
 async def test_a_bad_file_leaves_the_old_model_serving(

@@ -7,7 +7,7 @@
         lock                    held by the process that builds
         openvino-any-.../       one build: its files, and build.json, which lists them
         making-.../             a build under way; what a killed process left goes with the next
-        *.blob                  what OpenVINO has compiled
+        *.blob                  what OpenVINO has compiled; compiled.json lists them
 
 A build appears by being renamed, so that there is a whole one or none. What is found is compared with
 its list of SHA-256s; what does not agree is built anew.
@@ -41,6 +41,7 @@ _KEPT_BLOBS: Final = 16
 #: How often whoever waits for another process's build looks again, in seconds.
 _LOOK_AGAIN: Final = 0.1
 _LIST: Final = "build.json"
+_COMPILED: Final = "compiled.json"
 _DIGITS: Final = 16
 
 
@@ -85,6 +86,7 @@ class BuildCache:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 with tempfile.TemporaryFile(dir=folder):
+                    _drop_damaged(folder)
                     _drop_oldest(folder.glob("*.blob"), _KEPT_BLOBS)
                     return folder
             except OSError:
@@ -185,6 +187,31 @@ def roots(path: Path) -> Iterator[Path]:
         yield (Path(base) if base else Path.home() / ".cache") / "crowd-detector"
     except RuntimeError:  # there is no home folder
         return
+
+
+def note_compiled(folder: Path) -> None:
+    """Write down what OpenVINO has compiled into a model's folder; what is not noted is compiled anew next time.
+
+    OpenVINO itself takes a damaged file for a good one, and answers by it.
+    """
+    with suppress(OSError):  # without a note nothing is lost but the time to compile
+        noted = {blob.name: _sha256(blob) for blob in folder.glob("*.blob")}
+        note = folder / f"{_COMPILED}.{os.getpid()}"
+        note.write_text(json.dumps(noted))
+        note.rename(folder / _COMPILED)
+
+
+def _drop_damaged(folder: Path) -> None:
+    """Remove what was compiled and is not as it was noted, or was not."""
+    try:
+        noted = json.loads((folder / _COMPILED).read_text())
+    except (OSError, ValueError, RecursionError):
+        noted = None
+    known = noted if isinstance(noted, dict) else {}
+    for blob in folder.glob("*.blob"):
+        with suppress(OSError):  # another process may be about the same
+            if known.get(blob.name) != _sha256(blob):
+                blob.unlink()
 
 
 def _make(folder: Path, name: BuildName, make: Callable[[Path], None], needed_bytes: int) -> None:

@@ -29,6 +29,7 @@ _PASSED_ON: Final = (
     "LD_LIBRARY_PATH",
     "OMP_NUM_THREADS",
     "CUDA_VISIBLE_DEVICES",
+    "CUDA_DEVICE_ORDER",
     "NVIDIA_VISIBLE_DEVICES",
 )
 #: How often is looked whether the service goes down meanwhile, in seconds.

@@ -6,6 +6,7 @@ Imported where PyTorch is wanted only: by the exporting process, and by the engi
 import hashlib
 import os
 import pickle
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -38,18 +39,19 @@ def load(weights: Path, content: str | None, workplace: Path, *, allow_unsafe: b
         workplace / "weights.pt"
     )  # its name says nothing, for Ultralytics reads things into names
     copy.write_bytes(data)
-    make = _ultralytics(workplace, allow_unsafe=allow_unsafe)
+    make = _ultralytics(weights, workplace, allow_unsafe=allow_unsafe)
     try:
         model = make(copy)
     except Exception as error:
         if not allow_unsafe and isinstance(error.__cause__, pickle.UnpicklingError):
             raise ModelError(
                 f"{weights}: it holds more than a model, and loading it could run code of whoever made it "
-                f"({brief(error.__cause__)}); if you trust it as you trust a program, set "
+                f"({_asked_for(error.__cause__)}); if you trust it as you trust a program, set "
                 "ALLOW_UNSAFE_MODELS=true"
             ) from error
         raise ModelError(
-            f"{weights}: Ultralytics cannot load it ({brief(error)}); give the .pt that its training wrote"
+            f"{weights}: Ultralytics cannot load it ({brief(error).replace(str(copy), weights.name)}); give the .pt "
+            "that its training wrote"
         ) from error
     if model.task != "detect":
         raise ModelError(
@@ -80,8 +82,12 @@ def metadata(network: Any) -> dict[str, str]:
     }
 
 
-def _ultralytics(config: Path, *, allow_unsafe: bool) -> Any:
-    """Return Ultralytics' class of models, which fetches, installs, reports and keeps nothing."""
+def _ultralytics(weights: Path, config: Path, *, allow_unsafe: bool) -> Any:
+    """Return Ultralytics' class of models, which fetches, installs, reports and keeps nothing.
+
+    Raises:
+        ModelError: it cannot be imported, or cannot load weights safely.
+    """
     # Read when it is imported.
     os.environ.update(
         YOLO_OFFLINE="true",
@@ -92,13 +98,29 @@ def _ultralytics(config: Path, *, allow_unsafe: bool) -> Any:
     )
     # OpenVINO's report to its maker, see engines/openvino.py.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    from ultralytics.models import YOLO  # noqa: PLC0415 - after the environment is as it must be
-    from ultralytics.nn import tasks  # noqa: PLC0415
-
-    if not allow_unsafe and not tasks._SafeLoad.SUPPORTED:  # noqa: SLF001 - it would load anything without a word
-        raise ModelError("safe loading needs PyTorch 2.6 or newer: pip install --upgrade torch")
+    try:
+        from ultralytics.models import YOLO  # noqa: PLC0415 - after the environment is as it must be
+        from ultralytics.nn import tasks  # noqa: PLC0415
+    # RuntimeError: PyTorch and torchvision are not of one build. OSError: a library is missing.
+    except (ImportError, OSError, RuntimeError) as error:
+        raise ModelError(
+            f"{weights}: PyTorch, torchvision or Ultralytics is installed and cannot be imported ({brief(error)}); "
+            "install all of one build: pip install --force-reinstall 'crowd-detector[service,torch]'"
+        ) from error
+    # Without it Ultralytics would load anything without a word.
+    if not allow_unsafe and not getattr(getattr(tasks, "_SafeLoad", None), "SUPPORTED", False):
+        raise ModelError(
+            f"{weights}: PyTorch or Ultralytics is too old to load weights safely: "
+            "pip install --upgrade torch torchvision ultralytics-opencv-headless"
+        )
     tasks.SAFE_LOAD = not allow_unsafe  # type: ignore[attr-defined]  # it may have been imported before, with another environment
     return YOLO
+
+
+def _asked_for(error: BaseException) -> str:
+    """Return what a file wanted to call, by its name in Python; PyTorch says it below advice not to be followed."""
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
+    return f"it asks for {found[1]}" if found else brief(error)
 
 
 def brief(error: BaseException) -> str:

@@ -119,6 +119,7 @@ class ModelLoader:
         return replace(model, warm_up_seconds=time.perf_counter() - started)
 
     def _engine(self, name: str, file: ModelFile, content: str) -> Engine:
+        engines.module(name, file.path)  # before half a minute goes into an export for it
         source, builds = file.path, BuildCache(file.path, content)
         if kind := engines.needs_export(name, file.ending):
             source = exported(source, content, kind, allow_unsafe=self.allow_unsafe, stop=self.stop)

@@ -138,14 +138,15 @@ def module(name: str, path: Path) -> ModuleType:
     """Return the module of the engine of this name, which is to run a file.
 
     Raises:
-        ModelError: it is not installed; the text has the command that does it.
+        ModelError: it is not installed, or not so that it can be imported; the text has the command that does it.
     """
     entry = _REGISTRY[name]
     try:
         return import_module(entry.module)
-    except ImportError as error:
+    # OSError: a library is missing. RuntimeError: PyTorch and torchvision are not of one build.
+    except (ImportError, OSError, RuntimeError) as error:
         raise ModelError(
-            f"{path}: it is to run with the engine '{name}', and that is not installed ({error}): "
+            f"{path}: it is to run with the engine '{name}', and that is not installed, or not whole ({error}): "
             f"pip install 'crowd-detector[{entry.extra}]', or set ENGINE=auto"
         ) from error
 

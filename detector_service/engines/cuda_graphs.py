@@ -3,6 +3,7 @@
 https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -12,6 +13,15 @@ from detector_service.engines.recordings import Shape
 
 #: Passes before the recording, in which libraries choose their kernels and take their memory.
 _WARM_UP: Final = 3
+#: Held while something is recorded. Before it begins, PyTorch waits for all that the GPU does and gives memory back,
+#: which spoils a recording that another thread, of another model, is at.
+_RECORDING: Final = threading.Lock()
+
+
+def give_back_memory() -> None:
+    """Give the GPU's memory back that nothing uses."""
+    with _RECORDING:
+        torch.cuda.empty_cache()
 
 
 class GraphRecording:
@@ -24,7 +34,10 @@ class GraphRecording:
     def __init__(
         self, predict: Callable[[Any], Any], keep: Callable[[], object], shape: Shape, device: str
     ) -> None:
-        """Record.
+        """Record, on the current stream, which must be of this model alone.
+
+        Recordings of one stream share memory in which libraries compute, and so may not be replayed side by side; and
+        what another thread gave the stream to do meanwhile would be recorded instead of done.
 
         Args:
             predict: gives predictions for pixels, shape (images, height, width, 3), uint8.
@@ -33,16 +46,16 @@ class GraphRecording:
             device: the GPU.
         """
         self._pixels: Final = torch.zeros((*shape, 3), dtype=torch.uint8, device=device)
-        aside: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(_WARM_UP):
-                predict(self._pixels)
-        torch.cuda.current_stream().wait_stream(aside)
+        for _ in range(_WARM_UP):
+            predict(self._pixels)
         self._kept: Final = keep()
         self._graph: Final[Any] = torch.cuda.CUDAGraph()
+        stream = torch.cuda.current_stream()
         # Other threads go on copying images to the GPU meanwhile, and are no part of it.
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+        with (
+            _RECORDING,
+            torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"),
+        ):
             self._predictions: Final = predict(self._pixels)
 
     def __call__(self, images: Sequence[Any]) -> Any:

@@ -19,7 +19,7 @@ from torchvision.ops import nms
 
 from detector_service.engines.base import InputShape, Predictions, Prepared
 from detector_service.engines.batching import Batcher, DeviceFullError, Ticket
-from detector_service.engines.cuda_graphs import GraphRecording
+from detector_service.engines.cuda_graphs import GraphRecording, give_back_memory
 from detector_service.engines.recordings import Recordings
 
 #: Ultralytics' default for `predict` (cfg/default.yaml: iou).
@@ -86,7 +86,9 @@ class DeviceEngine:
         self._type: Final = pictures
         self._batch: Final = batch
         self.batcher: Final[Batcher[Upload, Rows]] = Batcher(self._run, batch)
-        self._stream: Final[Any] = _stream(device)
+        # PyTorch hands out the streams of one priority again and again; those of images have another, so that none
+        # of them is this one, on which is recorded.
+        self._stream: Final[Any] = _stream(device, priority=-1)
         self.recordings: Recordings[Any] | None = None
         if keep is not None and self.on_gpu:
             self.recordings = Recordings(
@@ -117,7 +119,7 @@ class DeviceEngine:
         self._forward = None
         self.recordings = None
         if self.on_gpu:
-            torch.cuda.empty_cache()
+            give_back_memory()
 
     def full(self, images: int) -> DeviceFullError:
         """Return what is raised where so many images do not fit."""
@@ -138,7 +140,7 @@ class DeviceEngine:
             if self.recordings is not None:
                 self.recordings.clear()
             if self.on_gpu:
-                torch.cuda.empty_cache()
+                give_back_memory()
             raise self.full(len(uploads)) from error
         return [answers[answers[:, 0] == place, 1:] for place in range(len(uploads))]
 
@@ -178,7 +180,7 @@ class DeviceRequest:
         self._engine: Final = engine
         self._host: Any = torch.empty(0, dtype=torch.uint8)
         self._there: Any = None
-        self._copies: Final[Any] = _stream(engine.device)
+        self._copies: Final[Any] = _stream(engine.device, priority=0)
         self._current: tuple[Any, Prepared] | None = None
         self._ticket: Ticket[Upload, Rows] | None = None
 
@@ -232,9 +234,11 @@ def _out_of_memory(error: RuntimeError) -> bool:
     )
 
 
-def _stream(device: str) -> Any:
-    """Return a CUDA stream of its own; None for a processor."""
-    return None if device == "cpu" else torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+def _stream(device: str, priority: int) -> Any:
+    """Return a CUDA stream of a priority, the less the sooner; None for a processor."""
+    if device == "cpu":
+        return None
+    return torch.cuda.Stream(device, priority=priority)  # type: ignore[no-untyped-call]
 
 
 def read_anchors(predictions: Any, threshold: float) -> tuple[Any, Any]:

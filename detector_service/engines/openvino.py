@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import structlog
 
+from detector_service.builds.cache import note_compiled
 from detector_service.engines.base import InputShape, Predictions, Prepared
 from detector_service.errors import ModelError
 
@@ -78,7 +79,7 @@ class OpenVINOEngine:
         self.input_shape = InputShape(
             *(None if side.is_dynamic else side.get_length() for side in shape[1:3])
         )
-        self._cached = cached
+        self._cache, self._cached = options.cache, cached
         self._lock = threading.Lock()
         self._compiler = ThreadPoolExecutor(1, thread_name_prefix="compile")
         self._compiling: Size | None = None
@@ -99,6 +100,8 @@ class OpenVINOEngine:
             model = self._compile(size, self._cached)
             with self._lock:
                 self._keep(size, model)
+        if self._cache is not None:
+            note_compiled(self._cache)
 
     def model_for(self, size: Size) -> Any:
         """Return the compiled model that serves this size best just now."""

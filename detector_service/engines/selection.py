@@ -46,9 +46,16 @@ def look(options: GpuOptions) -> Machine:
     return Machine(
         gpu=gpu,
         torch=torch,
-        torch_on_gpu=gpu and torch and importlib.import_module("torch").cuda.is_available(),
+        torch_on_gpu=gpu and torch and _torch_sees_it(),
         tensorrt=find_spec("tensorrt") is not None,
     )
+
+
+def _torch_sees_it() -> bool:
+    try:
+        return bool(importlib.import_module("torch").cuda.is_available())
+    except (ImportError, OSError, RuntimeError):  # it is there, and not whole
+        return False
 
 
 def select(
@@ -83,6 +90,12 @@ def _on_gpu(ending: str, options: GpuOptions, machine: Machine) -> Selection:
     built = options.tensorrt and ending in engines.suffixes("tensorrt")
     engine = "tensorrt" if built else "torch"
     obstacle = _obstacle(engine, ending, options, machine)
+    if built and not machine.tensorrt and _obstacle("torch", ending, options, machine) is None:
+        return Selection(
+            "torch",
+            "TENSORRT_ENABLED is on, but TensorRT is not installed: "
+            f"pip install 'crowd-detector[{engines.needed_extras(engine)}]'; PyTorch uses the GPU",
+        )
     if obstacle is not None:
         return Selection("openvino", f"{obstacle}; the processor is used")
     return Selection(

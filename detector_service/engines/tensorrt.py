@@ -94,12 +94,15 @@ class _Runs:
                 for least, most in zip(smallest[2:], largest[2:], strict=True)
             )
         )
+        kinds = {tensorrt.DataType.FLOAT: torch.float32, tensorrt.DataType.HALF: torch.float16}
         self._types: Final = {
-            name: torch.float16
-            if self._engine.get_tensor_dtype(name) == tensorrt.DataType.HALF
-            else torch.float32
-            for name in (self._input, self._output)
+            name: kinds.get(self._engine.get_tensor_dtype(name)) for name in (*inputs, *outputs)
         }
+        if None in self._types.values():
+            raise ModelError(
+                f"{path}: its input and output are numbers of another kind than 32 and 16 bits; build it here, or "
+                "give the weights (.pt) with TENSORRT_ENABLED=true"
+            )
         self.type: Final = self._types[self._input]
         #: As far as the engine itself shows it; what is built here says more in its metadata.
         self.precision: Final = "fp16" if self.type == torch.float16 else "fp32"
@@ -136,7 +139,7 @@ def built(source: Path, options: "EngineOptions") -> Path:
         BuildStopped: it is not wanted any more.
     """
     onnx = next(source.glob("*.onnx")) if source.is_dir() else source
-    precision = options.precision if options.precision in ("fp32", "int8") else "fp16"
+    precision = "fp16" if options.precision == "auto" else options.precision
     photos: list[Path] = []
     made_for: str = precision
     if precision == "int8":

@@ -79,6 +79,12 @@ def _engine(file: ModelFile, here: Surroundings) -> Path:
         raise ModelError(
             f"{file.path}: TensorRT engines are built of weights (.pt) or ONNX; give one of these"
         )
+    tensorrt = engines.module("tensorrt", file.path)
+    if not here.machine.torch_on_gpu:
+        raise ModelError(
+            f"{file.path}: TensorRT builds for the GPU that is here, and there is none that PyTorch can use; do it "
+            "on the machine that is to serve, with USE_GPU=true"
+        )
     content, source = model_files.content_hash(file.path), file.path
     if kind := engines.needs_export("tensorrt", file.ending):
         source = exported(
@@ -88,7 +94,6 @@ def _engine(file: ModelFile, here: Surroundings) -> Path:
             allow_unsafe=here.settings.allow_unsafe_models,
             stop=threading.Event(),
         )
-    tensorrt = engines.module("tensorrt", file.path)
     options = engines.EngineOptions(
         precision=here.settings.precision,
         parallel=1,

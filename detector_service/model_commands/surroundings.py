@@ -135,7 +135,11 @@ def roles_of(described: Metadata) -> frozenset[Role]:
 
 
 def ways(file: ModelFile, here: Surroundings) -> list[Way]:
-    """Return the engines and precisions that can run a file here, the one to compare others with first."""
+    """Return the engines and precisions that can run a file here, the one to compare others with first.
+
+    Raises:
+        ModelError: none can.
+    """
     machine, found = here.machine, []
     if machine.torch and file.ending in engines.suffixes("torch"):
         found.append(Way("torch", "fp32"))
@@ -147,6 +151,11 @@ def ways(file: ModelFile, here: Surroundings) -> list[Way]:
             found.append(Way("openvino", "auto"))
     if machine.tensorrt and machine.torch_on_gpu and file.ending in engines.suffixes("tensorrt"):
         found.append(Way("tensorrt", "auto"))
+    if not found:
+        raise ModelError(
+            f"{file.path}: nothing here runs {file.ending} files: TensorRT does, on a GPU that PyTorch can use "
+            f"(pip install 'crowd-detector[{engines.needed_extras('tensorrt')}]')"
+        )
     return found
 
 

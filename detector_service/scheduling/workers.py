@@ -6,7 +6,7 @@ is the newest there is, and it never waits for the event loop.
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
 from detector_service.scheduling.fair_queue import Caller, FairQueue
@@ -53,12 +53,11 @@ class Workers(Generic[Job, Answer]):
     All methods are for the event loop's thread.
     """
 
-    def __init__(self, count: int, make_work: Callable[[], Work[Job, Answer]]) -> None:
+    def __init__(self, works: Sequence[Work[Job, Answer]]) -> None:
         """Start the threads.
 
         Args:
-            count: of threads, at least 1.
-            make_work: called once in each thread, for what that thread alone uses.
+            works: what each thread does with its jobs, at least one; a thread uses its own alone.
         """
         self._loop: Final = asyncio.get_running_loop()
         self._queue: Final[FairQueue[tuple[Seat[Job, Answer], Job]]] = FairQueue()
@@ -66,13 +65,13 @@ class Workers(Generic[Job, Answer]):
         self._free: Final = threading.Condition(lock)
         self._idle: Final = threading.Condition(lock)
         self._closing = False
-        self._make_work: Final = make_work
-        #: What each thread does with its next job, and with the one that it is at.
-        self._next_work: Final[list[Work[Job, Answer] | None]] = [None] * count
-        self._at_work: Final[list[Work[Job, Answer] | None]] = [None] * count
+        #: What each thread does with its next job, and with the one that it is at. Nothing else holds on to
+        #: either, so that old models are freed once they are changed for others.
+        self._next_work: Final = list(works)
+        self._at_work: Final[list[Work[Job, Answer] | None]] = [None] * len(works)
         self._threads: Final = [
             threading.Thread(target=self._run, args=(index,), name=f"worker-{index}", daemon=True)
-            for index in range(count)
+            for index in range(len(works))
         ]
         for thread in self._threads:
             thread.start()
@@ -123,14 +122,15 @@ class Workers(Generic[Job, Answer]):
         with self._free:
             self._queue.leave(seat.caller)
 
-    async def change(self, make_work: Callable[[], Work[Job, Answer]]) -> None:
+    async def change(self, works: Sequence[Work[Job, Answer]]) -> None:
         """Give every thread other work, from its next job on; return once none does the old any more.
 
         Args:
-            make_work: called for each thread, in a thread of its own; if it raises, nothing changes.
+            works: one for each thread. Whoever cancels this call has them change over all the same.
         """
-        works = await asyncio.to_thread(lambda: [make_work() for _ in self._threads])
-        await asyncio.to_thread(self._change_over, works)
+        with self._free:
+            old, self._next_work[:] = list(self._next_work), works
+        await asyncio.to_thread(self._await_end_of, old)
 
     async def close(self) -> None:
         """End the threads once each has finished what it is at; may be called twice."""
@@ -141,28 +141,30 @@ class Workers(Generic[Job, Answer]):
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
 
-    def _change_over(self, works: list[Work[Job, Answer]]) -> None:
+    def _await_end_of(self, old: list[Work[Job, Answer]]) -> None:
         with self._idle:
-            old = list(self._next_work)
-            self._next_work[:] = works
             self._idle.wait_for(
                 lambda: self._closing or not any(work and work in old for work in self._at_work)
             )
 
     def _run(self, index: int) -> None:
-        work = self._make_work()
+        while self._do_next(index):
+            pass
+
+    def _do_next(self, index: int) -> bool:
+        """Do the next job; return False where there will be none. So a thread that waits holds no work and no job."""
+        if (taken := self._take(index)) is None:
+            return False
+        work, seat, number, job = taken
+        answer = work(job, abandoned=seat.has_left)
         with self._free:
-            self._next_work[index] = self._next_work[index] or work
-        while (taken := self._take(index)) is not None:
-            work, seat, number, job = taken
-            answer = work(job, abandoned=seat.has_left)
-            with self._free:
-                self._at_work[index] = None
-                self._idle.notify_all()
-            try:
-                self._loop.call_soon_threadsafe(self._hand_over, seat, number, answer)
-            except RuntimeError:  # the loop has ended, and with it all who wait
-                return
+            self._at_work[index] = None
+            self._idle.notify_all()
+        try:
+            self._loop.call_soon_threadsafe(self._hand_over, seat, number, answer)
+        except RuntimeError:  # the loop has ended, and with it all who wait
+            return False
+        return True
 
     def _take(self, index: int) -> tuple[Work[Job, Answer], Seat[Job, Answer], int, Job] | None:
         with self._free:
@@ -171,9 +173,7 @@ class Workers(Generic[Job, Answer]):
                     _, (seat, job) = next_one
                     number = seat.taken
                     seat.taken += 1
-                    work = self._next_work[index]
-                    assert work is not None, "it was made before the first job"
-                    self._at_work[index] = work
+                    self._at_work[index] = work = self._next_work[index]
                     return work, seat, number, job
                 self._free.wait()
         return None

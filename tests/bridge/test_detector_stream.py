@@ -228,6 +228,18 @@ async def test_of_two_configurations_that_are_refused_neither_applies() -> None:
         assert results[1]["frame_id"] == "last"
 
 
+async def test_the_rate_of_a_configuration_that_is_refused_does_not_apply() -> None:
+    """Or the next frames would be dropped for a rate that nobody took."""
+    async with fake_and_bridge() as (detector, bridge), client(bridge.url) as browser:
+        detector.bad_cameras = {"bad"}
+        await browser.send_frame()
+        await browser.result()
+        await browser.send("configure", {"camera": "bad", "max_frame_rate": 0.001})
+        assert "no camera bad" in (await browser.error())["message"]
+        await browser.send_frame()
+        assert (await browser.result())["drops"] == {}
+
+
 async def test_a_detector_that_refuses_what_it_took_before_is_unavailable() -> None:
     """Its INVALID_ARGUMENT is not for the configuration, and asking again and again would flood the client."""
     async with fake_and_bridge() as (detector, bridge), client(bridge.url) as browser:

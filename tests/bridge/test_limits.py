@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 from collections import Counter
+from typing import Any
 
 import pytest
 from crowd.detector.v1 import detector_pb2 as pb
@@ -161,6 +162,22 @@ async def test_a_flood_is_let_through_at_its_rate() -> None:
                 results += event == "detection_result"
         assert errors == 1
         await others_are_served(bridge)
+
+
+async def test_frames_that_wait_are_bounded_with_all_that_they_bring() -> None:
+    """A frame of the protobuf protocol is kept as it came, and its image need not be the most of it."""
+    async with (
+        fake_and_bridge(bridge_buffer_frames=32, bridge_buffer_bytes=1024) as (detector, bridge),
+        client(bridge.url, subprotocols=[protocols.PROTOBUF]) as browser,
+    ):
+        await detector.stop()
+        frame = pb.Frame(frame_id="x" * 1000, encoded=b"image")
+        request = pb.StreamDetectionsRequest(frame=frame).SerializeToString()
+        for _ in range(3):
+            await browser.websocket.send(request)
+        (session,) = bridge.server._sessions
+        await until(lambda: session._received == 3)
+        await until(lambda: session._queue.waiting == 1)
 
 
 async def test_an_event_is_answered_amid_a_flood_of_frames() -> None:
@@ -356,6 +373,25 @@ async def test_a_drain_does_not_wait_for_tls_handshakes(authority: Authority) ->
         assert connections(bridge) == 0
 
 
+async def test_a_drain_gives_up_a_tls_handshake_that_is_about_to_begin(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection is accepted, and no byte of it read."""
+    async with fake_and_bridge(handshake_timeout=600, **authority.settings) as (_, bridge):
+        acceptor = bridge.server._acceptor
+        shake_hands = acceptor.shake_hands
+
+        def shake_hands_and_close(*arguments: Any) -> None:
+            shake_hands(*arguments)
+            acceptor.close()
+
+        monkeypatch.setattr(acceptor, "shake_hands", shake_hands_and_close)
+        sock = tcp(bridge)
+        await _ended(asyncio.get_running_loop(), sock)
+        sock.close()
+        assert connections(bridge) == 0
+
+
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
 @pytest.mark.parametrize(
     ("settings", "most"),
@@ -387,12 +423,13 @@ async def test_too_many_tcp_connections_are_cut_off(
 
 def connections(bridge: RunningBridge) -> int:
     """Return how many TCP connections are open."""
-    return bridge.server._porter._doorstep.count
+    return bridge.server._acceptor._connection_limiter.count
 
 
 async def _ended(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        await loop.sock_recv(sock, 1)
+    async with asyncio.timeout(60):
+        with contextlib.suppress(ConnectionError):
+            await loop.sock_recv(sock, 1)
 
 
 @pytest.mark.parametrize(
@@ -558,3 +595,18 @@ async def test_a_drain_is_cut_off() -> None:
         with pytest.raises(ConnectionClosed):
             await browser.result()
         detector.gate.set()
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /health"], ids=["silent", "half a request"])
+async def test_a_drain_is_cut_off_for_who_has_not_shaken_hands(begun: bytes) -> None:
+    """A browser opens connections that it may never use."""
+    async with fake_and_bridge(drain_timeout=0.1, handshake_timeout=600) as (_, bridge):
+        sock = tcp(bridge)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_sendall(sock, begun)
+        await until(lambda: connections(bridge) == 1)
+        async with asyncio.timeout(20):
+            await bridge.server.drain()
+            await _ended(asyncio.get_running_loop(), sock)
+        sock.close()
+        assert connections(bridge) == 0

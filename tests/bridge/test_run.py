@@ -16,7 +16,7 @@ import psutil
 import pytest
 import trustme
 
-from bridge.run import main
+from bridge.run import RunSettings, _with_ports, main
 from bridge.supervisor import Command, Supervisor
 from tests.bridge.bridges import Client, client
 from tests.servers import Process, service_process, until
@@ -146,6 +146,16 @@ async def test_a_port_in_use_ends_it_with_2(variable: str, by: str) -> None:
     (complaint,) = [line for line in run.errors.splitlines() if f" {variable}={port}: " in line]
     assert complaint.startswith(f"{by}: HOST=127.0.0.1, ")
     assert "end what uses" in complaint
+
+
+@pytest.mark.parametrize("given", [{}, {"port": 20_001}, {"grpc_port": 20_001}])
+def test_the_two_ports_differ(monkeypatch: pytest.MonkeyPatch, given: dict[str, Any]) -> None:
+    """Also where the one that is found is the one that was set: neither listens yet."""
+    found = iter([20_001, 20_001, 20_001, 20_002, 20_003])
+    monkeypatch.setattr("bridge.ports.free", lambda _: next(found))
+    settings = _with_ports(RunSettings(**({"port": 0, "grpc_port": 0, "_env_file": None} | given)))
+    assert settings.port != settings.grpc_port
+    assert given.items() <= settings.model_dump().items()
 
 
 def test_what_else_fails_is_not_said_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:

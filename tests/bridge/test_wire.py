@@ -45,6 +45,17 @@ def test_what_protobuf_makes_is_known(said: pb.Frame, image: bytes) -> None:
     assert wire.split(message) == (message, len(image))
 
 
+def test_many_fields_in_front_of_the_image_are_left_to_protobuf() -> None:
+    """To look through each would stop all connections for seconds; protobuf itself is fast."""
+    fields = (
+        20 * pb.Frame(frame_id="7").SerializeToString()
+        + pb.Frame(encoded=b"image").SerializeToString()
+    )
+    message = b"\x12" + bytes([len(fields)]) + fields
+    assert pb.StreamDetectionsRequest.FromString(message).frame.encoded == b"image"
+    assert wire.split(message) is None
+
+
 @st.composite
 def almost_frames(draw: st.DrawFn) -> bytes:
     """Return a frame with a few bytes changed, cut off, or added."""

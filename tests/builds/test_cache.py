@@ -260,8 +260,26 @@ def test_what_openvino_has_compiled_is_bounded(
     for age in range(4):
         (folder / f"{age}.blob").touch()
         os.utime(folder / f"{age}.blob", (age, age))
+    cache.note_compiled(folder)
     assert BuildCache(model, CONTENT).writable() == folder
     assert {name for name in _names(folder) if name.endswith(".blob")} == {"2.blob", "3.blob"}
+
+
+@pytest.mark.parametrize("note", [None, "", "[]", "null", '{"good.blob": 1}'])
+def test_what_openvino_has_compiled_is_used_as_it_was_noted(model: Path, note: str | None) -> None:
+    """What was damaged since, or not noted before its maker was killed, or not legibly, goes."""
+    folder = BuildCache(model, CONTENT).writable()
+    assert folder is not None
+    for name in ("good", "bad"):
+        (folder / f"{name}.blob").write_text(name)
+    cache.note_compiled(folder)
+    (folder / "bad.blob").write_text("worse")
+    (folder / "unknown.blob").write_text("unknown")
+    if note is not None:
+        (folder / "compiled.json").write_text(note)
+    assert BuildCache(model, CONTENT).writable() == folder
+    left = {name for name in _names(folder) if name.endswith(".blob")}
+    assert left == ({"good.blob"} if note is None else set())
 
 
 def test_the_list_names_every_file(model: Path) -> None:

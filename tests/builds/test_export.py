@@ -71,7 +71,8 @@ def builds(weights: Path) -> list[str]:
     entries = [
         entry for model in (weights.parent / ".cache").iterdir() for entry in model.iterdir()
     ]
-    return sorted(entry.name for entry in entries if entry.suffix != ".blob")
+    compiled = (".blob", "compiled.json")
+    return sorted(entry.name for entry in entries if not entry.name.endswith(compiled))
 
 
 def test_what_was_exported_is_there_to_stay(built: Path) -> None:
@@ -292,8 +293,9 @@ def test_an_export_that_is_not_wanted_any_more_ends(weights: Path) -> None:
 
 
 def test_the_exporter_is_told_no_secrets(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the environment it gets what it needs to run."""
+    """Of the environment it gets what it needs to run, and to find the GPU that the service has."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://user:secret@host/db")
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     seen: dict[str, str] = {}
 
     def popen(
@@ -306,7 +308,7 @@ def test_the_exporter_is_told_no_secrets(weights: Path, monkeypatch: pytest.Monk
     with pytest.raises(ModelError):
         openvino(weights)
     assert "secret" not in json.dumps(seen)
-    assert "PATH" in seen
+    assert {"PATH", "CUDA_DEVICE_ORDER"} <= set(seen)
 
 
 class _With:

@@ -1,11 +1,12 @@
 """Which engine runs a file, and what is said of why; a GPU that is left alone is said with its cure."""
 
+import importlib
 from pathlib import Path
 
 import pytest
 
 from detector_service import engines
-from detector_service.engines import GpuOptions
+from detector_service.engines import GpuOptions, selection
 from detector_service.engines.selection import Machine, look, select
 from detector_service.errors import ModelError
 
@@ -32,7 +33,8 @@ WRONG_BUILD = Machine(gpu=True, torch=True)
         (".engine", ON, ALL, "tensorrt", "only TensorRT runs .engine files"),
         (".pt", ON, BARE, "openvino", "pip install 'crowd-detector[service,torch]'"),
         (".pt", ON, WRONG_BUILD, "openvino", "a build of PyTorch for CUDA"),
-        (".pt", BUILT, CUDA, "openvino", "pip install 'crowd-detector[service,torch,tensorrt]'"),
+        (".pt", BUILT, CUDA, "torch", "pip install 'crowd-detector[service,torch,tensorrt]'"),
+        (".onnx", BUILT, CUDA, "openvino", "pip install 'crowd-detector[service,torch,tensorrt]'"),
         (".onnx", ON, ALL, "openvino", "PyTorch does not run .onnx files"),
         ("/", BUILT, ALL, "openvino", "PyTorch does not run / files"),
     ],
@@ -58,6 +60,18 @@ def test_an_engine_that_does_not_run_the_file_is_refused() -> None:
     """With what it does run."""
     with pytest.raises(ModelError, match=r"m\.onnx: ENGINE=torch runs \.pt .*set ENGINE=auto"):
         select("torch", Path("m.onnx"), ".onnx", ON, ALL)
+
+
+def test_a_pytorch_that_is_not_whole_sees_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a library of CUDA's is missing; the processor serves."""
+
+    def broken(_: str) -> None:
+        raise OSError("libcudart.so: cannot open shared object file")
+
+    monkeypatch.setattr(selection, "_GPUS", (("/", "proc"),))
+    monkeypatch.setattr(importlib, "import_module", broken)
+    machine = look(ON)
+    assert (machine.gpu, machine.torch_on_gpu) == (True, False)
 
 
 def test_looking_imports_nothing_where_no_gpu_may_be_used() -> None:

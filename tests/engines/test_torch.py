@@ -81,7 +81,9 @@ def test_planted_code_does_not_run(tmp_path: Path) -> None:
 
     leaves = tmp_path / "was-here"
     path = planted.archive(tmp_path / "planted.pt", {"model": planted.Planted(leaves)})
-    with pytest.raises(ModelError, match=r"planted\.pt: it holds more than a model"):
+    with pytest.raises(
+        ModelError, match=r"planted\.pt: it holds more than a model.*asks for \w+\."
+    ):
         TorchEngine(path, EngineOptions("auto", 1, None))
     assert not leaves.exists()
     assert YOLO is not None
@@ -109,6 +111,30 @@ def test_pytorch_that_is_missing_is_told_how_to_be_had(monkeypatch: pytest.Monke
         ModelError, match=r"crowd-n\.pt: .*'torch'.*pip install 'crowd-detector\[service,torch\]'"
     ):
         engines.load("torch", WEIGHTS, EngineOptions("auto", 1, None))
+
+
+def test_pytorch_that_is_not_whole_is_told_how_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where torchvision is of another build, which is no ImportError."""
+
+    def broken(_: str) -> None:
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr(engines, "import_module", broken)
+    with pytest.raises(
+        ModelError, match=r"crowd-n\.pt: .*not whole \(operator torchvision::nms.*pip"
+    ):
+        load()
+
+
+def test_an_ultralytics_that_cannot_load_safely_loads_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An older one would load whatever a file holds."""
+    from ultralytics.nn import tasks
+
+    monkeypatch.delattr(tasks, "_SafeLoad")
+    with pytest.raises(ModelError, match=r"crowd-n\.pt: .*too old to load weights safely: pip"):
+        TorchEngine(WEIGHTS, EngineOptions("auto", 1, None))
 
 
 def test_a_device_too_small_for_one_image_is_an_error_at_start(

@@ -2,12 +2,12 @@
 
 import asyncio
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import pytest
-
 from detector_service.scheduling.workers import Seat, Work, Workers
+from tests.servers import until
 
 
 class Gate:
@@ -63,7 +63,7 @@ async def working(
     count: int, work: Work[int, tuple[int, str]]
 ) -> AsyncIterator[Workers[int, tuple[int, str]]]:
     """Run workers."""
-    workers = Workers(count, lambda: work)
+    workers = Workers([work] * count)
     try:
         yield workers
     finally:
@@ -134,7 +134,7 @@ async def test_unreleased_answers_hold_up_their_own_caller_only() -> None:
 async def test_closing_twice_is_closing() -> None:
     """Threads end, and a second call finds nothing to do."""
     before = set(threading.enumerate())
-    workers = Workers(3, Gate)
+    workers = Workers([Gate() for _ in range(3)])
     own = set(threading.enumerate()) - before
     assert {thread.name for thread in own} == {"worker-0", "worker-1", "worker-2"}
     await workers.close()
@@ -157,11 +157,12 @@ class Named:
 async def test_work_changes_between_two_jobs() -> None:
     """What is at work ends as it began; the change is over once nobody does the old any more."""
     gate = Gate()
-    workers = Workers(2, lambda: Named(1, gate))
+    workers = Workers([Named(1, gate) for _ in range(2)])
     desk = Desk(workers)
     workers.put(desk.seat, 0)
     await gate.somebody_entered()
-    changing = asyncio.create_task(workers.change(lambda: Named(2, gate)))
+    others = [Named(2, gate), Named(2, gate)]
+    changing = asyncio.create_task(workers.change(others))
     workers.put(desk.seat, 1)
     await gate.somebody_entered()
     assert not changing.done()
@@ -173,32 +174,49 @@ async def test_work_changes_between_two_jobs() -> None:
     await workers.close()
 
 
-async def test_work_that_cannot_be_made_changes_nothing() -> None:
-    """The old is done on."""
+async def test_work_that_was_changed_is_let_go_of() -> None:
+    """Old models are freed, also by threads that have had nothing to do since."""
     gate = Gate()
-    gate.open.set()
-    workers = Workers(2, lambda: Named(1, gate))
+    works = [Named(1, gate) for _ in range(2)]
+    before = [weakref.ref(work) for work in works]
+    workers = Workers(works)
+    del works
     desk = Desk(workers)
+    for job in range(2):
+        workers.put(desk.seat, job)
+    for _ in range(2):
+        await gate.somebody_entered()
+    gate.open.set()
+    await workers.change([Named(2, gate) for _ in range(2)])
+    await until(lambda: [work() for work in before] == [None, None])
+    await workers.close()
 
-    def fails() -> Named:
-        raise ValueError("no")
 
-    with pytest.raises(ValueError, match="no"):
-        await workers.change(fails)
+async def test_a_change_that_is_cancelled_is_a_change() -> None:
+    """What is cancelled is the waiting for those that are at the old work."""
+    gate = Gate()
+    workers = Workers([Named(1, gate)])
+    desk = Desk(workers)
     workers.put(desk.seat, 0)
-    await desk.has(1)
-    assert desk.answers == [(0, 1)]
+    await gate.somebody_entered()
+    changing = asyncio.create_task(workers.change([Named(2, gate)]))
+    await asyncio.sleep(0)
+    changing.cancel()
+    gate.open.set()
+    workers.put(desk.seat, 1)
+    await desk.has(2)
+    assert desk.answers == [(0, 1), (1, 2)]
     await workers.close()
 
 
 async def test_workers_that_close_keep_no_change_waiting() -> None:
     """A service goes down whatever it was about."""
     gate = Gate()
-    workers = Workers(1, lambda: Named(1, gate))
+    workers = Workers([Named(1, gate)])
     desk = Desk(workers)
     workers.put(desk.seat, 0)
     await gate.somebody_entered()
-    changing = asyncio.create_task(workers.change(lambda: Named(2, gate)))
+    changing = asyncio.create_task(workers.change([Named(2, gate)]))
     closing = asyncio.create_task(workers.close())
     await changing
     gate.open.set()

@@ -4,8 +4,8 @@ from collections import Counter
 from typing import Final
 
 
-class Doorstep:
-    """Counts who is at the door or came in through it; says who is too many."""
+class ConnectionLimiter:
+    """Counts open connections, and says which is one too many."""
 
     def __init__(self, most: int, most_per_client: int) -> None:
         """Make it.

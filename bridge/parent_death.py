@@ -1,4 +1,4 @@
-"""Runs a command that is told to end when its parent dies: ``python -m bridge.leash PARENT_PID COMMAND...``.
+"""Runs a command that is told to end when its parent dies: ``python -m bridge.parent_death PARENT_PID COMMAND...``.
 
 The parent's death is told by the kernel: with SIGTERM (prctl(2), PR_SET_PDEATHSIG), so it is told even where the parent
 was killed, and with SIGHUP and SIGCONT to a process group that has a stopped process in it and nobody left in its session
@@ -16,7 +16,7 @@ _PR_SET_PDEATHSIG: Final = 1
 _VARIABLE: Final = "CROWD_DETECTOR_PROCESS_GROUP"
 
 
-def is_leashed() -> bool:
+def ends_with_parent() -> bool:
     """Return whether this process group is a supervisor's, so that no terminal sends it a Ctrl-C."""
     return os.environ.get(_VARIABLE) == str(os.getpgrp())
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from websockets.exceptions import InvalidStatus
 
 from bridge import protocols
-from bridge.doors import Tokens, origin_allowed, read_tokens, scheme_of_request, token_of_handshake
+from bridge.access import Tokens, origin_allowed, read_tokens, scheme_of_request, token_of_handshake
 from bridge.errors import ConfigurationError
 from tests.bridge.bridges import client, fake_and_bridge
 from tests.servers import until
@@ -86,12 +86,25 @@ async def test_strangers_hold_no_place(tokens: Path) -> None:
         ) as (_, bridge),
         client(bridge.url, welcome=False) as stranger,
     ):
-        await until(lambda: bridge.server._strangers)
+        await until(lambda: bridge.server._unauthenticated)
         async with client(bridge.url, subprotocols=[bearer("secret")]) as browser:
             await browser.send_frame()
             await browser.result()
         async with asyncio.timeout(20):
             await bridge.server.drain()
+        assert await stranger.closed() == 1001
+
+
+async def test_a_drain_at_the_moment_a_strangers_time_is_over(tokens: Path) -> None:
+    """It goes on for all the others."""
+    async with (
+        fake_and_bridge(auth_tokens_file=tokens) as (_, bridge),
+        client(bridge.url, welcome=False) as stranger,
+    ):
+        await until(lambda: bridge.server._unauthenticated)
+        (patience,) = bridge.server._unauthenticated
+        patience.reschedule(0)
+        await asyncio.create_task(bridge.server.drain())
         assert await stranger.closed() == 1001
 
 

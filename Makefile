@@ -42,8 +42,14 @@ format: $(VENV)/.dev ## format the code, mend what can be mended
 proto: $(VENV)/.proto ## rebuild the generated code from the contract
 	@$(MAKE) --no-print-directory OUT=protos generate
 
-bench: $(VENV)/.dev ## measure; writes benchmarks/results.json
+bench: $(VENV)/.bench ## measure, beside peers, in 40 minutes at most; writes benchmarks/results.json
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-quick: $(VENV)/.dev ## measure in two minutes, and compare with benchmarks/results.json
+	@$(BIN)/python -m benchmarks --quick $(ARGS)
+
+bench-soak: $(VENV)/.dev ## overload the service for an hour, and see what its memory does
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 bench-bridge: $(VENV)/.dev ## measure the bridge; writes benchmarks/bridge_results.json
 	@$(BIN)/python -m benchmarks.bridge $(ARGS)
@@ -72,6 +78,14 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.service
 	@$(PIP_INSTALL) -e '.[dev]'
 	@touch $@
 
+# Where one of them cannot be had, the others are measured all the same: the benchmark says what it leaves out.
+$(VENV)/.bench: pyproject.toml constraints.txt | $(VENV)/.dev
+	@echo "Setting up: installing the peers to measure beside into $(VENV) (LitServe, Ray, Starlette) ..."
+	@$(PIP_INSTALL) -e '.[bench]' || for package in starlette uvicorn litserve 'ray[serve]' matplotlib py-spy; do \
+	  $(PIP_INSTALL) "$$package" || echo "make bench: $$package could not be installed"; \
+	done
+	@touch $@
+
 # The generated code demands a protobuf and a grpcio at least as new as its generator. These are old
 # enough that a client of today need not upgrade, and new enough that protobuf 6 and 7 both support them;
 # they have a venv of their own, because the service itself runs on newer ones.
@@ -81,4 +95,4 @@ $(VENV)/.proto: Makefile | $(BIN)/python
 	  grpcio-tools==1.73.1 protobuf==6.33.6 mypy-protobuf==5.1.0 setuptools==80.9.0
 	@touch $@
 
-.PHONY: help run detector demo test check format proto bench bench-bridge clean generate
+.PHONY: help run detector demo test check format proto bench bench-quick bench-soak bench-bridge clean generate

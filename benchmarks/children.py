@@ -12,6 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import psutil
 
 from benchmarks.contender import ANSWERS_TO, Figures
 
@@ -19,6 +23,10 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 
 _LOOK_SECONDS: Final = 0.2
 _END_SECONDS: Final = 40.0  # the service's drain may take 30 s
+_FAMILY_SECONDS: Final = 5.0
+_SETTLE_SECONDS: Final = 10.0
+_IDLE_SHARE: Final = 0.15  # of one core; Ray is never quite idle
+_REQUEST_SECONDS: Final = 2.0
 _STDERR_LINES: Final = 25
 
 
@@ -46,14 +54,17 @@ class Child:
         """
         self._relies_on: Final = relies_on
         self.name: Final = " ".join(arguments[:2])
+        self._family: list[psutil.Process] = []
         self._errors: Final = folder / f"stderr-{time.monotonic_ns()}.txt"
+        leash = (sys.executable, "-m", "bridge.leash", str(os.getpid()))
         paths = (ROOT, ROOT / "clients" / "python", ROOT / "protos")
         answers, answers_to = os.pipe()
         self._answers: Final = os.fdopen(answers, "rb")
         try:
             with self._errors.open("wb") as errors:
                 self.process: Final = subprocess.Popen(
-                    [sys.executable, *arguments],
+                    # On a leash: should this process be killed, the kernel tells the child to end.
+                    [*leash, sys.executable, *arguments],
                     cwd=folder,
                     env={
                         **environment,
@@ -64,6 +75,7 @@ class Child:
                     stdout=errors,
                     stderr=errors,
                     pass_fds=(answers_to,),
+                    start_new_session=True,  # a Ctrl-C is this process's to act on
                 )
         finally:
             os.close(answers_to)
@@ -111,6 +123,23 @@ class Child:
         figures: Figures = json.loads(line)
         return figures
 
+    def wait_for(self, url: str, limit: float) -> None:
+        """Wait until a URL of its answers with 200.
+
+        Raises:
+            ChildFailedError: it does not, or the child ended.
+        """
+        ends = time.monotonic() + limit
+        while True:
+            self.check()
+            with contextlib.suppress(URLError, OSError), urlopen(url, timeout=_REQUEST_SECONDS):
+                return
+            if time.monotonic() > ends:
+                raise ChildFailedError(
+                    f"{self.name}: not ready within {limit:.0f} s\n{self._last_words()}"
+                )
+            time.sleep(_LOOK_SECONDS)
+
     def check(self) -> None:
         """See that it lives, and so does what it relies on.
 
@@ -125,7 +154,8 @@ class Child:
             )
 
     def end(self) -> None:
-        """End it in good order, or, where it does not obey, at once."""
+        """End it in good order, or, where it does not obey, at once; what it has started as well."""
+        family = self._descendants()
         with contextlib.suppress(BrokenPipeError):
             assert self.process.stdin is not None
             self.process.stdin.close()
@@ -137,6 +167,38 @@ class Child:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        _, alive = psutil.wait_procs(family, timeout=_FAMILY_SECONDS)
+        for process in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(alive, timeout=_FAMILY_SECONDS)
+
+    def settle(self) -> None:
+        """Wait until it has done what it still had to do, a few seconds at most."""
+        ends = time.monotonic() + _SETTLE_SECONDS
+        before = self._busy_seconds()
+        while time.monotonic() < ends:
+            time.sleep(_LOOK_SECONDS)
+            busy = self._busy_seconds()
+            if busy - before < _IDLE_SHARE * _LOOK_SECONDS:
+                return
+            before = busy
+
+    def _busy_seconds(self) -> float:
+        total = 0.0
+        for process in [psutil.Process(self.process.pid), *self._descendants()]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
+
+    def _descendants(self) -> list[psutil.Process]:
+        """Return those that it started and that live; also such as have lost their parent since."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found = psutil.Process(self.process.pid).children(recursive=True)
+            self._family += [process for process in found if process not in self._family]
+        self._family = [process for process in self._family if process.is_running()]
+        return self._family
 
     def printed(self) -> str:
         """Return what it has printed so far."""

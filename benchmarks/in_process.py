@@ -1,6 +1,6 @@
 """Contender "in-process limit": decode, resize, inference and NMS in threads, and nothing else.
 
-    python -m benchmarks.in_process FRAMES
+    python -m benchmarks.in_process FACE_MODEL BODY_MODEL FRAMES
 
 No scheduler, no gRPC, no answers as messages: what the service could do at most.
 """
@@ -16,7 +16,6 @@ from crowd.detector.v1 import detector_pb2 as pb
 
 from benchmarks import frames
 from benchmarks.contender import Figures, obey
-from detector_service.detection import model_files
 from detector_service.detection.detector import Detector
 from detector_service.detection.model_files import ModelFile, Role
 from detector_service.pipeline import FrameLimits, Pipeline
@@ -24,25 +23,18 @@ from detector_service.settings import load_settings
 
 
 class InProcess:
-    """The pipeline, run by any number of threads; each number has a detector built for it.
+    """The pipeline, run by any number of threads; each number has a detector built for it."""
 
-    The detector has the embedded model for both roles, or, `apart`, the same weights twice: as a face
-    model and as a body model of its own.
-    """
-
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, face: Path, body: Path, folder: Path) -> None:
         self._frames: Final = [pb.Frame(encoded=data) for data in frames.read(folder)]
         self._settings: Final = load_settings()
-        self._detectors: Final[dict[tuple[int, bool], Detector]] = {}
+        self._files: Final = _files(face, body)
+        self._detectors: Final[dict[int, Detector]] = {}
 
-    def load(self, workers: int, *, apart: bool = False) -> Figures:
+    def load(self, workers: int) -> Figures:
         """Load the models for so many threads, and compile them for the frames' size."""
-        roles: list[frozenset[Role]] = (
-            [frozenset({"face"}), frozenset({"body"})] if apart else [frozenset({"face", "body"})]
-        )
-        path = model_files.embedded_model()
-        detector = self._detectors[workers, apart] = Detector.load(
-            [ModelFile(path, "benchmark", role, embedded=True) for role in roles],
+        detector = self._detectors[workers] = Detector.load(
+            self._files,
             engine="openvino",
             precision=self._settings.precision,
             parallel=workers,
@@ -56,11 +48,9 @@ class InProcess:
             "input": f"{letterbox.width}x{letterbox.height}",
         }
 
-    def measure(
-        self, workers: int, warm_up: float, seconds: float, *, apart: bool = False
-    ) -> Figures:
+    def measure(self, workers: int, warm_up: float, seconds: float) -> Figures:
         """Let so many threads loop over the frames; give frames a second, and what a frame costs."""
-        detector = self._detectors[workers, apart]
+        detector = self._detectors[workers]
         threads = [_Thread(detector, self._settings_limits(), self._frames) for _ in range(workers)]
         numbers = count()
         for thread in threads:
@@ -74,10 +64,10 @@ class InProcess:
         for thread in threads:
             thread.end()
         return {
-            "frames": done,
+            "workers": workers,
             "fps": done / took,
             "cpu_ms_per_frame": 1000 * cpu / done,
-            "detections_per_frame": found,
+            "found_per_frame": found,
         }
 
     def _settings_limits(self) -> FrameLimits:
@@ -115,10 +105,21 @@ class _Thread:
             self.done += 1
 
 
+def _files(face: Path, body: Path) -> list[ModelFile]:
+    both: frozenset[Role] = frozenset({"face", "body"})
+    if face == body:
+        return [ModelFile(face, "benchmark", both, embedded=True)]
+    roles: list[tuple[Path, frozenset[Role]]] = [
+        (face, frozenset({"face"})),
+        (body, frozenset({"body"})),
+    ]
+    return [ModelFile(path, "benchmark", role, embedded=False) for path, role in roles]
+
+
 def _done(threads: list[_Thread]) -> int:
     return sum(thread.done for thread in threads)
 
 
 if __name__ == "__main__":
-    contender = InProcess(Path(sys.argv[1]))
+    contender = InProcess(*map(Path, sys.argv[1:]))
     obey({"load": contender.load, "measure": contender.measure})

@@ -3,7 +3,8 @@
 import os
 import platform
 import time
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,15 +12,21 @@ import psutil
 
 _PACKAGES: Final = (
     "crowd-detector",
+    "fastapi",
     "grpcio",
+    "litserve",
     "numpy",
     "opencv-python-headless",
     "openvino",
     "pillow",
     "protobuf",
+    "ray",
     "simplejpeg",
+    "starlette",
     "torch",
     "ultralytics-opencv-headless",
+    "uvicorn",
+    "websockets",
 )
 _FLAGS: Final = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16")
 
@@ -31,7 +38,7 @@ def describe() -> dict[str, Any]:
     return {
         "cpu": fields.get("model name", platform.machine()),
         "cpu_family_model": f"{fields.get('cpu family', '?')}/{fields.get('model', '?')}",
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "flags": {flag: flag in flags for flag in _FLAGS},
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "kernel": platform.release(),
@@ -39,9 +46,18 @@ def describe() -> dict[str, Any]:
     }
 
 
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that matter."""
-    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
+    """Return the versions of Python and of the packages that matter and that are there."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 class Others:

@@ -1,146 +1,254 @@
-"""All contenders, one after the other, round by round, so that what slows one slows all."""
+"""All contenders, one after the other, round by round, so that what slows one slows all.
+
+Each is started for its turn and ended after it, so that none idles beside another. What a contender is
+held against is measured right before it and right after it.
+"""
 
 import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks import machine, service
-from benchmarks.children import ROOT, Child
+from benchmarks import machine, peers
+from benchmarks.children import Child, ChildFailedError
 from benchmarks.contender import Figures
+from benchmarks.plan import (
+    CALIBRATION,
+    MAIN,
+    SATURATED_SHARE,
+    SATURATION,
+    Cell,
+    Plan,
+    cells,
+    rates,
+    turned,
+)
+from benchmarks.setups import Setup
+from benchmarks.ways import Way, service_ways
 
-IN_PROCESS: Final = "in-process, {} workers"
-TWO_MODELS: Final = "in-process, two models"
-STREAM: Final = "stream"
-FOUR_STREAMS: Final = "4 streams"
-CAMERA: Final = "camera, 30 frames/s"
-TWO_PREDICTS: Final = "two predict calls"
-
-MOST_WORKERS: Final = 4
-CAMERA_RATE: Final = 30.0
+IN_PROCESS: Final = "in-process limit"
+PREDICT_LOOP: Final = "predict loop"
+SERVICE: Final = "service"
 
 _LOAD_SECONDS: Final = 120.0
 _SLACK_SECONDS: Final = 60.0
 _SETTLE_SECONDS: Final = 0.3  # threads of who was measured before may spin a little
+_ATTEMPTS: Final = 2
+_WORKERS_A_CORE: Final = (1, 2, 3)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How it is measured.
+class Rounds:
+    """The processes that measure all the time, and the rows that they have given."""
 
-    Attributes:
-        rounds: of all contenders.
-        seconds: that each is measured for in a round.
-        warm_up: seconds before those.
-        in_flight: frames of a stream that are under way.
-    """
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        frames: Path,
+        setups: Sequence[Setup],
+        say: Callable[[str], None],
+    ) -> None:
+        """Prepare.
 
-    rounds: int
-    seconds: float
-    warm_up: float
-    in_flight: int
+        Args:
+            plan: how long.
+            folder: for what the contenders write.
+            frames: a folder of frames.
+            setups: what is served.
+            say: is told what goes on.
+        """
+        self.rows: Final[list[Figures]] = []
+        self.left_out: Final[dict[str, str]] = {}
+        self.done = 0
+        self._plan: Final = plan
+        self._folder: Final = folder
+        self._frames: Final = frames
+        self._setups: Final = setups
+        self._say: Final = say
+        self._stack: Final = ExitStack()
+        self._inside: Final[dict[str, tuple[Child, int]]] = {}
+        self._predicts: Final[dict[str, Child]] = {}
+        self._capacity: Final[dict[tuple[str, str], float]] = {}
+        self._limit: Final[dict[str, float]] = {}
 
+    def run(self, ends: float) -> None:
+        """Measure.
 
-def run(plan: Plan, folder: Path, frames: Path, say: Callable[[str], None]) -> list[Figures]:
-    """Measure; give for each round the contenders' figures by name.
+        Args:
+            ends: the moment of the monotonic clock at which all should be done; a round that would not
+                be is not begun.
 
-    Args:
-        plan: how.
-        folder: for what the contenders write.
-        frames: a folder of frames.
-        say: is told what goes on.
+        Raises:
+            ChildFailedError: this service, or one that measures, ended before its time.
+        """
+        with self._stack:
+            self._say("loading")
+            self._generator = self._child("load", str(self._frames))
+            for setup in self._setups:
+                self._load(setup)
+            longest = 0.0
+            for number in range(1, self._plan.rounds + 1):
+                began = time.monotonic()
+                if number > 1 and began + longest > ends:
+                    self._say(f"no time for round {number}")
+                    return
+                self._say(f"round {number} of {self._plan.rounds}")
+                for setup in self._setups:
+                    self._round(number, setup)
+                self.done = number
+                longest = max(longest, time.monotonic() - began)
 
-    Raises:
-        ChildFailedError: a process ended before its time.
-    """
-    limit = plan.warm_up + plan.seconds + _SLACK_SECONDS
-    window = {"warm_up": plan.warm_up, "seconds": plan.seconds}
-    with ExitStack() as stack:
-        say("loading")
-        inside = stack.enter_context(_child(folder, "in_process", str(frames)))
-        for workers in range(1, MOST_WORKERS + 1):
+    def _load(self, setup: Setup) -> None:
+        inside = self._child("in_process", str(setup.face), str(setup.body), str(self._frames))
+        best = 0.0
+        for workers in [machine.cores() * each for each in _WORKERS_A_CORE]:
             inside.ask("load", limit=_LOAD_SECONDS, workers=workers)
-        inside.ask("load", limit=_LOAD_SECONDS, workers=MOST_WORKERS, apart=True)
-        predicts = stack.enter_context(
-            _child(folder, "predict", str(ROOT / "models" / "crowd-n.pt"), str(frames))
-        )
-        predicts.ask("load", limit=_LOAD_SECONDS)
-        client = serve(stack, folder, frames)
-
-        def inside_with(workers: int, *, apart: bool = False) -> Callable[[], Figures]:
-            return lambda: inside.ask(
-                "measure", limit=limit, workers=workers, apart=apart, **window
+            figures = self._ask_inside(inside, workers)
+            self._note(0, setup, IN_PROCESS, Cell(0, CALIBRATION), figures)
+            if figures["fps"] > best:
+                best = figures["fps"]
+                self._inside[setup.name] = inside, workers
+        self._limit[setup.name] = best
+        if not self._plan.quick and peers.PROTOTYPE.missing() is None:
+            predicts = self._child(
+                "predict", str(setup.face_weights), str(setup.body_weights), str(self._frames)
             )
+            predicts.ask("load", limit=_LOAD_SECONDS)
+            self._predicts[setup.name] = predicts
 
-        def streamed(streams: int, rate: float = 0.0) -> Callable[[], Figures]:
-            return lambda: client.ask(
-                "measure",
-                limit=limit,
-                streams=streams,
-                in_flight=plan.in_flight,
-                rate=rate,
-                **window,
-            )
+    def _round(self, number: int, setup: Setup) -> None:
+        turns: list[Callable[[], None]] = [lambda: self._service(number, setup)]
+        if not self._plan.quick:
+            turns += [
+                lambda peer=peer: self._peer(number, setup, peer)  # type: ignore[misc]
+                for peer in peers.PEERS
+            ]
+        for turn in turned(turns, number):
+            turn()
 
-        contenders: dict[str, Callable[[], Figures]] = {
-            IN_PROCESS.format(workers): inside_with(workers)
-            for workers in range(1, MOST_WORKERS + 1)
-        }
-        contenders |= {
-            TWO_MODELS: inside_with(MOST_WORKERS, apart=True),
-            STREAM: streamed(1),
-            FOUR_STREAMS: streamed(4),
-            CAMERA: streamed(1, CAMERA_RATE),
-            TWO_PREDICTS: lambda: predicts.ask("measure", limit=limit, **window),
-        }
-        measured = []
-        for number in range(1, plan.rounds + 1):
-            say(f"round {number} of {plan.rounds}")
-            figures: Figures = {}
-            for name, measure in contenders.items():
-                time.sleep(_SETTLE_SECONDS)
-                others = machine.Others()
-                figures[name] = measure()
-                figures[name]["others_percent"] = others.percent()
-            measured.append(figures)
-        return measured
+    def _service(self, number: int, setup: Setup) -> None:
+        self._inside_limit(number, setup)
+        with ExitStack() as stack:
+            ways = service_ways(stack, self._folder, setup)
+            for door, way in ways.items():
+                if self._plan.quick and door == "unary":
+                    continue
+                if (setup.name, SERVICE) not in self._capacity:
+                    self._calibrate(setup, SERVICE, way)
+                for cell in cells(setup.name, door, quick=self._plan.quick):
+                    self._cell(number, setup, SERVICE, way, cell)
+        self._inside_limit(number, setup)
 
+    def _peer(self, number: int, setup: Setup, peer: peers.Peer) -> None:
+        name = f"{peer.name}, {setup.name}"
+        if name in self.left_out:
+            return
+        reason = peer.missing()
+        if reason is None:
+            beside = peer is peers.PROTOTYPE
+            try:
+                if beside:
+                    self._predict_loop(number, setup)
+                self._measure_peer(number, setup, peer)
+                if beside:
+                    self._predict_loop(number, setup)
+            except ChildFailedError as error:
+                reason = str(error)
+        if reason is not None:
+            self._say(f"left out: {name}: {reason}")
+            self.left_out[name] = reason
 
-def soak(total: int, in_flight: int, folder: Path, frames: Path) -> Figures:
-    """Send so many frames through a fresh service; give what its memory did.
+    def _measure_peer(self, number: int, setup: Setup, peer: peers.Peer) -> None:
+        child, address = peer.start(self._folder, setup)
+        with child:
+            peer.wait(child, address)
+            child.settle()
+            way = Way(peer.name, peer.door, address, (child,))
+            if (setup.name, peer.name) not in self._capacity:
+                self._calibrate(setup, peer.name, way)
+            for cell in cells(setup.name, peer.door, quick=False):
+                self._cell(number, setup, peer.name, way, cell)
 
-    Raises:
-        ChildFailedError: a process ended before its time.
-    """
-    with ExitStack() as stack:
-        client = serve(stack, folder, frames)
-        return client.ask(
-            "soak",
-            limit=_SLACK_SECONDS + total / 10,  # slower than 10 frames/s is as good as hanging
-            total=total,
-            in_flight=in_flight,
-            samples=min(total, 1000),
+    def _calibrate(self, setup: Setup, name: str, way: Way) -> None:
+        """Find out how many frames a second are answered where more than the machine could do are due."""
+        cell = Cell(MAIN, CALIBRATION)
+        figures = self._ask(way, cell, self._limit[setup.name], 0)
+        if not figures["fps"]:
+            raise ChildFailedError(f"{name}: no frame was answered")
+        self._note(0, setup, name, cell, figures)
+        self._capacity[setup.name, name] = figures["fps"]
+
+    def _cell(self, number: int, setup: Setup, name: str, way: Way, cell: Cell) -> None:
+        """Measure; again, where the contender answers more than was found, and so was not saturated."""
+        for _ in range(_ATTEMPTS):
+            known = self._capacity[setup.name, name]
+            figures = self._ask(way, cell, known, number)
+            self._capacity[setup.name, name] = max(known, figures["fps"])
+            if cell.load != SATURATION or figures["unanswered_share"] >= SATURATED_SHARE:
+                break
+        self._note(number, setup, way.contender, cell, figures)
+
+    def _ask(self, way: Way, cell: Cell, capacity: float, seed: int) -> Figures:
+        time.sleep(_SETTLE_SECONDS)
+        others = machine.Others()
+        # What has just been started needs longer to come to its speed.
+        warm_up = self._plan.warm_up * (2 if cell.load == CALIBRATION else 1)
+        figures = way.measure(
+            self._generator,
+            rates=rates(cell, capacity),
+            seed=seed,
+            warm_up=warm_up,
+            seconds=self._plan.seconds,
+        )
+        figures["others_percent"] = others.percent()
+        for child in way.children:
+            child.settle()
+        return figures
+
+    def _inside_limit(self, number: int, setup: Setup) -> None:
+        child, workers = self._inside[setup.name]
+        self._note(number, setup, IN_PROCESS, Cell(0, SATURATION), self._ask_inside(child, workers))
+
+    def _ask_inside(self, child: Child, workers: int) -> Figures:
+        return self._ask_loop(child, workers=workers)
+
+    def _predict_loop(self, number: int, setup: Setup) -> None:
+        figures = self._ask_loop(self._predicts[setup.name])
+        self._note(number, setup, PREDICT_LOOP, Cell(0, SATURATION), figures)
+
+    def _ask_loop(self, child: Child, **how: int) -> Figures:
+        time.sleep(_SETTLE_SECONDS)
+        others = machine.Others()
+        figures = child.ask(
+            "measure",
+            limit=self._plan.warm_up + self._plan.seconds + _SLACK_SECONDS,
+            warm_up=min(self._plan.warm_up, 0.5),
+            seconds=self._plan.seconds,
+            **how,
+        )
+        figures["others_percent"] = others.percent()
+        return figures
+
+    def _note(
+        self, number: int, setup: Setup, contender: str, cell: Cell, figures: Figures
+    ) -> None:
+        self.rows.append(
+            {
+                "round": number,
+                "setup": setup.name,
+                "contender": contender,
+                "streams": cell.streams,
+                "load": cell.load,
+                **figures,
+            }
         )
 
-
-def serve(stack: ExitStack, folder: Path, frames: Path) -> Child:
-    """Start a service and a client for it; give the client once both are ready."""
-    server, address = service.start(folder)
-    stack.enter_context(server)
-    client = stack.enter_context(
-        _child(folder, "stream", address, str(server.process.pid), str(frames), relies_on=[server])
-    )
-    client.ask("wait", limit=_LOAD_SECONDS)
-    return client
-
-
-def _child(folder: Path, module: str, *arguments: str, relies_on: Sequence[Child] = ()) -> Child:
-    quiet = {  # Ultralytics asks and fetches nothing, and keeps its settings out of the home folder
-        "YOLO_OFFLINE": "1",
-        "YOLO_AUTOINSTALL": "false",
-        "YOLO_CONFIG_DIR": str(folder),
-    }
-    return Child(folder, ["-m", f"benchmarks.{module}", *arguments], os.environ | quiet, relies_on)
+    def _child(self, module: str, *arguments: str) -> Child:
+        child = Child(
+            self._folder,
+            ["-m", f"benchmarks.{module}", *arguments],
+            os.environ | peers.quiet(self._folder),
+        )
+        return self._stack.enter_context(child)

@@ -1,0 +1,70 @@
+"""Contender "LitServe": its batching around Ultralytics' `predict`.
+
+    python -m benchmarks.litserve_batching PORT FACE_WEIGHTS BODY_WEIGHTS
+
+As its guide has it: a LitAPI that decodes images from base64 in JSON, and LitServe makes batches of what
+waits. A worker process for each core, in which PyTorch has one thread: Ultralytics gives it one fewer than
+there are cores, so that a single worker would leave some idle. One file for faces and bodies is asked once.
+"""
+
+import base64
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import litserve
+import numpy as np
+import torch
+
+from benchmarks import machine
+from benchmarks.ultralytics_models import Found, Image, Models, decode
+
+_BATCH: Final = 8
+_WAIT_SECONDS: Final = 0.01
+
+
+class Detection(litserve.LitAPI):  # type: ignore[misc]  # not installed where types are checked
+    """What the worker process does."""
+
+    def __init__(self, face: str, body: str, **how: Any) -> None:
+        super().__init__(**how)
+        self._weights: Final = (face, body)
+
+    def setup(self, device: str) -> None:
+        """Load the models."""
+        del device
+        face, body = self._weights
+        self._models = Models(Path(face), Path(body), once_if_same=True)
+        self._models.predict([np.zeros((720, 1280, 3), np.uint8)] * _BATCH)
+        torch.set_num_threads(1)  # after the first call, for that sets it
+
+    def decode_request(self, request: litserve.Request) -> Image:
+        """Return a request's image; LitServe has read its JSON."""
+        return decode(base64.b64decode(request["image"]))
+
+    def batch(self, inputs: list[Image]) -> list[Image]:
+        """Leave the images apart: `predict` takes a list."""
+        return inputs
+
+    def predict(self, images: list[Image]) -> list[Found]:
+        """Look at a batch."""
+        return self._models.predict(images)
+
+    def unbatch(self, output: list[Found]) -> list[Found]:
+        """Return the answers one by one."""
+        return output
+
+    def encode_response(self, output: Found) -> litserve.Response:
+        """Return what is sent back as JSON."""
+        return output
+
+
+if __name__ == "__main__":
+    api = Detection(*sys.argv[2:4], max_batch_size=_BATCH, batch_timeout=_WAIT_SECONDS)
+    litserve.LitServer(api, accelerator="cpu", workers_per_device=machine.cores()).run(
+        host="127.0.0.1",
+        port=int(sys.argv[1]),
+        num_api_servers=1,
+        log_level="warning",
+        generate_client_file=False,
+    )

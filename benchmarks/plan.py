@@ -1,0 +1,107 @@
+"""What is measured, in which order, and with how many frames a second; nothing here does it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from benchmarks.setups import EMBEDDED
+
+T = TypeVar("T")
+
+STREAMS: Final = (1, 4, 16, 50)
+#: The number of streams that ratios between contenders are taken at.
+MAIN: Final = 16
+
+IDLE: Final = "idle"
+HALF: Final = "half"
+SATURATION: Final = "saturation"
+TWICE: Final = "twice"
+FAIRNESS: Final = "fairness"
+CALIBRATION: Final = "calibration"
+
+#: Frames that are due, by those that the contender was found to answer: a fifth too many saturates it.
+_SHARE: Final = {HALF: 0.5, SATURATION: 1.2, CALIBRATION: 1.2, TWICE: 2.0}
+#: A contender that leaves less than this share unanswered was not saturated.
+SATURATED_SHARE: Final = 0.03
+_IDLE_RATE: Final = 5.0
+_FAIRNESS_STREAMS: Final = 8
+_FAIRNESS_RATE: Final = 1.2  # of the fair share, so that each takes what it gets
+_FLOOD: Final = 1.0  # of all that is answered, by one stream
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long it is measured.
+
+    Attributes:
+        rounds: of all contenders, at most.
+        seconds: that each measurement counts.
+        warm_up: seconds before those.
+        minutes: after which no further round begins that would not end in time.
+        quick: whether only this service is measured, at one load.
+    """
+
+    rounds: int
+    seconds: float
+    warm_up: float
+    minutes: float
+    quick: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One measurement.
+
+    Attributes:
+        streams: that are open at once.
+        load: its name.
+    """
+
+    streams: int
+    load: str
+
+
+def cells(setup: str, door: str, *, quick: bool) -> list[Cell]:
+    """Return what is measured of a contender at one of its doors.
+
+    Args:
+        setup: its name.
+        door: "stream" is measured most.
+        quick: whether to measure only what the quick ratios need.
+    """
+    main = Cell(MAIN, SATURATION)
+    if quick:
+        return [main]
+    if setup != EMBEDDED and door != "stream":
+        return [main]
+    wanted = [Cell(streams, SATURATION) for streams in STREAMS]
+    wanted += [Cell(MAIN, HALF), Cell(MAIN, TWICE)]
+    if door == "stream":
+        wanted += [Cell(1, IDLE), Cell(_FAIRNESS_STREAMS, FAIRNESS)]
+    return wanted
+
+
+def rates(cell: Cell, capacity: float) -> list[float]:
+    """Return how many frames a second are due of each stream.
+
+    Args:
+        cell: the measurement.
+        capacity: frames a second that the contender was found to answer.
+    """
+    if cell.load == IDLE:
+        return [_IDLE_RATE] * cell.streams
+    if cell.load == FAIRNESS:
+        fair = capacity / cell.streams
+        return [_FLOOD * capacity] + [_FAIRNESS_RATE * fair] * (cell.streams - 1)
+    return [_SHARE[cell.load] * capacity / cell.streams] * cell.streams
+
+
+def turned(items: Sequence[T], number: int) -> list[T]:
+    """Return the items in the order of a round: each begins with another one.
+
+    Args:
+        items: as the first round has them.
+        number: of the round, from 1.
+    """
+    start = (number - 1) % len(items)
+    return [*items[start:], *items[:start]]

@@ -1,0 +1,71 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.plan import (
+    FAIRNESS,
+    HALF,
+    IDLE,
+    MAIN,
+    SATURATION,
+    STREAMS,
+    TWICE,
+    Cell,
+    cells,
+    rates,
+    turned,
+)
+from benchmarks.setups import EMBEDDED, TWO_MODELS
+
+
+@pytest.mark.parametrize(("load", "share"), [(HALF, 0.5), (SATURATION, 1.2), (TWICE, 2.0)])
+@pytest.mark.parametrize("streams", STREAMS)
+def test_a_load_is_a_share_of_what_the_contender_answers(
+    load: str, share: float, streams: int
+) -> None:
+    due = rates(Cell(streams, load), 100.0)
+    assert len(due) == streams
+    assert sum(due) == pytest.approx(100 * share)
+    assert len(set(due)) == 1
+
+
+def test_an_idle_server_sees_a_frame_now_and_then_whatever_it_could_do() -> None:
+    assert rates(Cell(1, IDLE), 100.0) == rates(Cell(1, IDLE), 10_000.0)
+
+
+def test_one_stream_floods_and_the_others_ask_for_a_little_more_than_their_share() -> None:
+    flood, *others = rates(Cell(8, FAIRNESS), 80.0)
+    assert flood == 80.0
+    assert len(others) == 7
+    assert all(10 < rate < 20 for rate in others)
+
+
+def test_all_numbers_of_streams_are_saturated_with_the_embedded_model() -> None:
+    for door in ("stream", "ws-json", "http-json"):
+        saturated = [c.streams for c in cells(EMBEDDED, door, quick=False) if c.load == SATURATION]
+        assert saturated == list(STREAMS)
+
+
+def test_the_stream_is_measured_alike_with_two_models_and_the_others_where_ratios_are_taken() -> (
+    None
+):
+    assert cells(TWO_MODELS, "stream", quick=False) == cells(EMBEDDED, "stream", quick=False)
+    assert cells(TWO_MODELS, "http-json", quick=False) == [Cell(MAIN, SATURATION)]
+
+
+def test_a_quick_run_has_one_measurement_a_door() -> None:
+    assert cells(EMBEDDED, "stream", quick=True) == [Cell(MAIN, SATURATION)]
+
+
+@given(st.lists(st.integers(), min_size=1), st.integers(1, 50))
+def test_every_round_has_everybody(items: list[int], number: int) -> None:
+    assert sorted(turned(items, number)) == sorted(items)
+
+
+def test_each_round_begins_with_another() -> None:
+    assert [turned("abc", number) for number in (1, 2, 3, 4)] == [
+        ["a", "b", "c"],
+        ["b", "c", "a"],
+        ["c", "a", "b"],
+        ["a", "b", "c"],
+    ]

@@ -56,15 +56,15 @@ class Child:
         self.name: Final = " ".join(arguments[:2])
         self._family: list[psutil.Process] = []
         self._errors: Final = folder / f"stderr-{time.monotonic_ns()}.txt"
-        leash = (sys.executable, "-m", "bridge.leash", str(os.getpid()))
+        tied = (sys.executable, "-m", "bridge.parent_death", str(os.getpid()))
         paths = (ROOT, ROOT / "clients" / "python", ROOT / "protos")
         answers, answers_to = os.pipe()
         self._answers: Final = os.fdopen(answers, "rb")
         try:
             with self._errors.open("wb") as errors:
                 self.process: Final = subprocess.Popen(
-                    # On a leash: should this process be killed, the kernel tells the child to end.
-                    [*leash, sys.executable, *arguments],
+                    # Tied to this one: should this process be killed, the kernel tells the child to end.
+                    [*tied, sys.executable, *arguments],
                     cwd=folder,
                     env={
                         **environment,

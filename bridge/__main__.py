@@ -18,6 +18,8 @@ from bridge.connections import new_slots_file
 from bridge.errors import ConfigurationError
 from bridge.settings import Settings, load_settings
 from bridge.supervisor import Command, Supervisor
+from telemetry import tracing
+from telemetry.settings import OtelError, load_otel_settings
 
 EXIT_CONFIGURATION: Final = 2
 
@@ -46,13 +48,21 @@ def main(arguments: list[str] | None = None) -> int:
         if options.print_config:
             print(settings.described())  # noqa: T201 - what was asked for
             return 0
+        otel = load_otel_settings()
         logs.configure(settings, options.worker)
         if settings.bridge_workers > 1 and not options.worker:
             return asyncio.run(_watch_workers(settings))
         from bridge.worker import serve  # noqa: PLC0415 - who watches workers needs no gRPC
 
-        return asyncio.run(serve(settings, worker=options.worker, slots_file=options.slots_file))
-    except ConfigurationError as error:
+        tracer = tracing.start("crowd-bridge", otel)
+        try:
+            return asyncio.run(
+                serve(settings, worker=options.worker, slots_file=options.slots_file, tracer=tracer)
+            )
+        finally:
+            if tracer is not None:
+                tracer.close()
+    except (ConfigurationError, OtelError) as error:
         for line in str(error).splitlines():
             print(f"detector-bridge: {line}", file=sys.stderr)  # noqa: T201 - before or beside the log
         return EXIT_CONFIGURATION

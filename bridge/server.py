@@ -3,7 +3,7 @@
 import asyncio
 import ipaddress
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from crowd.detector.v1 import detector_pb2 as pb
@@ -27,6 +27,9 @@ from bridge.refusals import error_event
 from bridge.session import GOES_DOWN, Session
 from bridge.settings import Settings
 
+if TYPE_CHECKING:  # imported where frames are traced
+    from telemetry.tracer import Tracer
+
 _log = structlog.get_logger()
 
 _ALERT_SECONDS: Final = 10.0  # between two reports that the limit was reached
@@ -40,17 +43,25 @@ _KIB: Final = 1024
 class BridgeServer:
     """The bridge from its open port to its last close; used in this order: `listen`, `drain`."""
 
-    def __init__(self, settings: Settings, *, slots_file: int | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        slots_file: int | None = None,
+        tracer: "Tracer | None" = None,
+    ) -> None:
         """Make it.
 
         Args:
             settings: as read.
             slots_file: shared with the other workers; None for a process on its own.
+            tracer: takes the spans of frames; None: nothing is traced.
 
         Raises:
             ConfigurationError: a file of tokens cannot be read.
         """
         self._settings: Final = settings
+        self._tracer: Final = tracer
         self._shared: Final = slots_file is not None
         self._slots: Final = Slots(
             new_slots_file() if slots_file is None else slots_file,
@@ -192,6 +203,7 @@ class BridgeServer:
             protocols.PROTOCOLS[websocket.subprotocol or protocols.JSON],
             self._detectors,
             self._settings,
+            self._tracer,
         )
         self._sessions.add(session)
         if self._draining:

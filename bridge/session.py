@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from crowd.detector.v1 import detector_pb2 as pb
@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 from websockets.protocol import State
 
-from bridge import alerts, events, protocols, translation
+from bridge import alerts, events, protocols, translation, wire
 from bridge.detector_stream import DetectorStream
 from bridge.detectors import Detectors
 from bridge.errors import ErrorCode, Refused
@@ -21,6 +21,11 @@ from bridge.frame_queue import Entry, FrameQueue, Message
 from bridge.rate_limit import Bursts, Pace, TokenBucket
 from bridge.refusals import echo, error_event
 from bridge.settings import Settings
+from telemetry.trace_context import TraceContext
+
+if TYPE_CHECKING:  # imported where frames are traced
+    from bridge.frame_trace import ConnectionTrace
+    from telemetry.tracer import Tracer
 
 _log = structlog.get_logger()
 
@@ -35,6 +40,8 @@ _EVENT_RATE: Final = 20.0
 _EVENT_BURST: Final = 40
 #: Calls that a frame may be with as they end, before it is blamed for it.
 _MOST_TRIES: Final = 2
+#: Refusals of frames, of which there are spans.
+_OF_FRAMES: Final = (ErrorCode.INVALID_FRAME, ErrorCode.FRAME_TOO_LARGE)
 _CLIENT_SLOW: Final = "client_slow"
 _RATE_LIMITED: Final = "rate_limited"
 _SUPERSEDED: Final = "superseded"
@@ -54,6 +61,7 @@ class Session:
         protocol: protocols.WireProtocol,
         detectors: Detectors,
         settings: Settings,
+        tracer: "Tracer | None" = None,
     ) -> None:
         self._websocket: Final = websocket
         self._protocol: Final = protocol
@@ -68,8 +76,19 @@ class Session:
             max_bytes=settings.bridge_buffer_bytes,
             max_tries=_MOST_TRIES,
         )
+        context = TraceContext.of_headers(
+            websocket.request.headers.raw_items() if websocket.request else ()
+        )
+        self._trace: Final = (
+            None if tracer is None else _connection_trace(tracer, context, websocket.subprotocol)
+        )
         self._stream: Final = DetectorStream(
-            detectors, self._queue, self, self._client_id, settings.detector_timeout
+            detectors,
+            self._queue,
+            self,
+            self._client_id,
+            timeout=settings.detector_timeout,
+            context=context if self._trace is None else self._trace.context,
         )
         self._streaming: asyncio.Task[None] | None = None
         self._alerts: Final = alerts.Subscription(detectors, self._on_alert, self._on_no_alerts)
@@ -102,6 +121,8 @@ class Session:
             # Both know this session, and hold images; in a cycle they would stay until the cyclic
             # collector comes by, and clients that reconnect would fill memory meanwhile.
             self._queue.clear()
+            if self._trace is not None:
+                self._trace.ended(self._received, self._websocket.close_code)
             self._streaming = None
             del self._stream, self._alerts
             _log.info(
@@ -164,6 +185,7 @@ class Session:
         self._received += 1
         sequence = self._received
         now = time.monotonic()
+        arrived = time.perf_counter()
         try:
             if self._bucket.admit(now):
                 request = self._protocol.decode(message)
@@ -176,9 +198,9 @@ class Session:
             else:
                 self._admit_event(now)
                 request = self._protocol.decode(message)
-            await self._act(request, sequence)
+            await self._act(request, sequence, arrived)
         except Refused as refused:
-            await self._refuse(refused, sequence)
+            await self._refuse(refused, sequence, arrived)
 
     def _pass_over(self, now: float) -> None:
         """Count a frame over the rate.
@@ -207,10 +229,10 @@ class Session:
                 "and this one is not acted on; send it again in a second",
             )
 
-    async def _act(self, request: protocols.Incoming, sequence: int) -> None:
+    async def _act(self, request: protocols.Incoming, sequence: int, arrived: float) -> None:
         match request:
             case protocols.IncomingFrame():
-                self._take_frame(request, sequence)
+                self._take_frame(request, sequence, arrived)
             case pb.StreamConfig():
                 self._pace.change(request.max_frame_rate)
                 self._stream.configure(request)
@@ -222,18 +244,30 @@ class Session:
             case events.Authenticate():
                 pass  # it is in already
 
-    def _take_frame(self, incoming: protocols.IncomingFrame, sequence: int) -> None:
-        (request, size), most = incoming.frame, self._settings.max_frame_bytes
+    def _take_frame(self, incoming: protocols.IncomingFrame, sequence: int, arrived: float) -> None:
+        (request, size, context), most = incoming.frame, self._settings.max_frame_bytes
         if size > most:
             raise Refused(
                 ErrorCode.FRAME_TOO_LARGE,
                 f"the image has {size:,} bytes, and at most {most:,} are accepted (MAX_FRAME_BYTES); send a "
                 "smaller picture, or compress it more",
             )
+        trace = None if self._trace is None else self._trace.frame(context, sequence, arrived)
         if not self._pace.admit(time.monotonic()):
             self._drops[_RATE_LIMITED] += 1
+            if trace is not None:
+                trace.dropped(_RATE_LIMITED)
             return
-        entry = Entry(sequence, incoming.timestamp, request, len(request), self._stream.config)
+        if trace is not None:
+            request = wire.belonging_to(request, trace.queued())
+        entry = Entry(
+            sequence,
+            incoming.timestamp,
+            request,
+            len(request),
+            self._stream.config,
+            trace=trace,
+        )
         dropped = self._queue.put_frame(entry)
         if dropped:
             self._drops[_CLIENT_SLOW if self._writing.locked() else _SUPERSEDED] += dropped
@@ -298,6 +332,8 @@ class Session:
         entry.answer = protocols.event_message(
             error_event(refused, echo(entry.sequence, entry.timestamp))
         )
+        if entry.trace is not None:
+            entry.trace.failed(refused.code)
         await self._tell_ready()
 
     def on_drops(self, drops: Iterable[pb.DropCount], lost: int) -> None:
@@ -309,9 +345,12 @@ class Session:
 
     # ---- What the client is told ----
 
-    async def _refuse(self, refused: Refused, sequence: int) -> None:
+    async def _refuse(self, refused: Refused, sequence: int, arrived: float) -> None:
         """Answer a message with an error, once the frames before it are answered."""
         entry = Entry(sequence)
+        if self._trace is not None and refused.code in _OF_FRAMES:
+            entry.trace = self._trace.frame(TraceContext(), sequence, arrived)
+            entry.trace.failed(refused.code)
         entry.answer = protocols.event_message(
             error_event(refused, echo(entry.sequence, entry.timestamp))
         )
@@ -330,8 +369,11 @@ class Session:
 
     async def _tell_ready(self) -> None:
         async with self._writing:
-            while answer := self._queue.ready(in_order=self._stream.available):
-                await self._write(answer)
+            while entry := self._queue.ready(in_order=self._stream.available):
+                assert entry.answer is not None
+                await self._write(entry.answer)
+                if entry.trace is not None:
+                    entry.trace.told()
         self._fewer.set()
 
     def _told_drops(self) -> dict[str, int]:
@@ -374,3 +416,11 @@ class Session:
         seconds = self._settings.websocket_write_timeout
         _log.info("client.not_reading", client_id=self._client_id, seconds=seconds)
         self._websocket.transport.abort()
+
+
+def _connection_trace(
+    tracer: "Tracer", context: TraceContext, subprotocol: str | None
+) -> "ConnectionTrace":
+    from bridge.frame_trace import ConnectionTrace  # noqa: PLC0415 - with OpenTelemetry
+
+    return ConnectionTrace(tracer, context, subprotocol or protocols.JSON)

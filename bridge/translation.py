@@ -68,6 +68,9 @@ def to_frame(header: events.FrameHeader, image: bytes | memoryview) -> wire.Wire
     if header.timestamp is not None:
         json_text.check_timestamp(header.timestamp)
         frame.capture_time.CopyFrom(to_timestamp(header.timestamp))
+    if header.traceparent:
+        frame.traceparent = header.traceparent
+        frame.tracestate = header.tracestate or ""
     if header.settings is not None:
         frame.settings.CopyFrom(_to_settings(header.settings))
     return wire.join(frame, image)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -11,22 +12,32 @@ from bridge.readiness import say_ready, say_stopping
 from bridge.server import BridgeServer
 from bridge.settings import Settings
 
+if TYPE_CHECKING:  # imported where frames are traced
+    from telemetry.tracer import Tracer
+
 _log = structlog.get_logger()
 
 
-async def serve(settings: Settings, *, worker: int = 0, slots_file: int | None = None) -> int:
+async def serve(
+    settings: Settings,
+    *,
+    worker: int = 0,
+    slots_file: int | None = None,
+    tracer: "Tracer | None" = None,
+) -> int:
     """Serve until told to stop; return the exit code.
 
     Args:
         settings: as read.
         worker: its number among several; 0 for a process on its own.
         slots_file: shared with the other workers.
+        tracer: takes the spans of frames; None: nothing is traced.
 
     Raises:
         ConfigurationError: the port, or a file, cannot be used.
     """
     stop = _stop_on_signals()
-    server = BridgeServer(settings, slots_file=slots_file)
+    server = BridgeServer(settings, slots_file=slots_file, tracer=tracer)
     port = await server.listen()
     try:
         _log.info(

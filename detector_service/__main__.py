@@ -13,7 +13,7 @@ import sys
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -24,6 +24,12 @@ from detector_service.errors import ConfigurationError, ModelError
 from detector_service.readiness import say_ready, say_stopping
 from detector_service.server import DetectorServer
 from detector_service.settings import Settings, load_settings
+from telemetry import tracing
+from telemetry.settings import OtelError, load_otel_settings
+
+if TYPE_CHECKING:  # imported where frames are traced
+    from detector_service.frame_trace import Traces
+    from telemetry.tracer import Tracer
 
 _log = structlog.get_logger()
 
@@ -51,9 +57,15 @@ def main(arguments: list[str] | None = None) -> int:
         if options.print_config:
             print(settings.described())  # noqa: T201 - what was asked for
             return 0
+        otel = load_otel_settings()
         logs.configure(settings)
-        return asyncio.run(_serve(settings))
-    except ConfigurationError as error:
+        tracer = tracing.start("crowd-detector", otel)
+        try:
+            return asyncio.run(_serve(settings, tracer))
+        finally:
+            if tracer is not None:
+                tracer.close()
+    except (ConfigurationError, OtelError) as error:
         return _fail(error, EXIT_CONFIGURATION)
     except ModelError as error:
         return _fail(error, EXIT_MODEL)
@@ -65,9 +77,9 @@ def _fail(error: Exception, code: int) -> int:
     return code
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, tracer: "Tracer | None") -> int:
     stop, hang_up = _on_signals()
-    server = DetectorServer(settings)
+    server = DetectorServer(settings, _traces(tracer))
     try:
         port = await server.listen()
         loading = asyncio.create_task(server.load())
@@ -93,6 +105,14 @@ async def _serve(settings: Settings) -> int:
     finally:
         await server.drain()
         _log.info("service.stopped")
+
+
+def _traces(tracer: "Tracer | None") -> "Traces | None":
+    if tracer is None:
+        return None
+    from detector_service.frame_trace import Traces  # noqa: PLC0415 - with OpenTelemetry
+
+    return Traces(tracer)
 
 
 def _greeting(settings: Settings, port: int) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import ipaddress
 import threading
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import grpc
 import structlog
@@ -29,6 +29,9 @@ from detector_service.scheduling.workers import Workers
 from detector_service.settings import Settings
 from detector_service.stats import Stats
 
+if TYPE_CHECKING:  # imported where frames are traced
+    from detector_service.frame_trace import Traces
+
 _log = structlog.get_logger()
 
 _SERVICE: Final = detector_pb2.DESCRIPTOR.services_by_name["DetectorService"].full_name
@@ -45,10 +48,16 @@ class DetectorServer:
     NOT_SERVING and everything else with UNAVAILABLE.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, traces: "Traces | None" = None) -> None:
+        """Make it.
+
+        Args:
+            settings: as read.
+            traces: makes the spans of frames; None: nothing is traced.
+        """
         self._settings: Final = settings
         self.stats: Final = Stats()
-        self._servicer: Final = DetectorServicer(settings, self.stats)
+        self._servicer: Final = DetectorServicer(settings, self.stats, traces)
         self._health: Final = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._detector: Detector | None = None

@@ -15,7 +15,7 @@ from detector_service.detection import heads, nms
 from detector_service.detection.letterbox import Letterbox
 from detector_service.detection.model import Model, ModelLoader
 from detector_service.detection.model_files import ModelFile, Role
-from detector_service.engines.base import Prepared
+from detector_service.engines.base import Batch, Prepared
 from detector_service.frames.pixels import Image, Picture
 
 #: Shape (n, 5): x1, y1, x2, y2 in pixels of the frame, then confidence; by falling confidence.
@@ -34,11 +34,13 @@ class Detections:
         faces: boxes of faces.
         bodies: boxes of people.
         inference_seconds: what resizing and the models took.
+        batches: that the frame was in, of engines that make some.
     """
 
     faces: Boxes
     bodies: Boxes
     inference_seconds: float
+    batches: tuple[Batch, ...] = ()
 
 
 class Detector:
@@ -158,7 +160,8 @@ class DetectorWorker:
         ):
             for role, candidates in reader.read(answer, confidence_threshold).items():
                 found[role] = _in_frame(candidates, letterbox)
-        return Detections(found["face"], found["body"], inference_seconds)
+        batches = tuple(request.batch for _, request, _ in self._models if request.batch)
+        return Detections(found["face"], found["body"], inference_seconds, batches)
 
 
 class _Reader:

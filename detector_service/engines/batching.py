@@ -5,11 +5,14 @@ So a lone image is never kept waiting for company, and under load batches fill b
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final, Generic, TypeVar
 
 import structlog
+
+from detector_service.engines.base import Batch
 
 _log = structlog.get_logger()
 
@@ -27,11 +30,12 @@ class DeviceFullError(Exception):
 class Ticket(Generic[Image, Answer]):
     """An image's place in the queue; its attributes are the batcher's own."""
 
-    __slots__ = ("answer", "error", "image", "kind")
+    __slots__ = ("answer", "batch", "error", "image", "kind")
 
     def __init__(self, image: Image, kind: Hashable) -> None:
         self.image: Final = image
         self.kind: Final = kind
+        self.batch: Batch | None = None
         self.answer: Answer | None = None
         self.error: Exception | None = None
 
@@ -109,6 +113,7 @@ class Batcher(Generic[Image, Answer]):
     def _work(self, batch: list[Ticket[Image, Answer]]) -> None:
         """Answer a batch; where it does not fit, in halves."""
         half = len(batch) // 2
+        began = time.perf_counter()
         try:
             answers = self._run([ticket.image for ticket in batch])
         except DeviceFullError as error:
@@ -122,7 +127,9 @@ class Batcher(Generic[Image, Answer]):
                 ticket.error = error
             return
         else:
+            ran = Batch(len(batch), began, time.perf_counter())
             for ticket, answer in zip(batch, answers, strict=True):
+                ticket.batch = ran
                 ticket.answer = answer
             self._grow()
             return

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torchvision.ops import nms
 
-from detector_service.engines.base import InputShape, Predictions, Prepared
+from detector_service.engines.base import Batch, InputShape, Predictions, Prepared
 from detector_service.engines.batching import Batcher, DeviceFullError, Ticket
 from detector_service.engines.cuda_graphs import GraphRecording, give_back_memory
 from detector_service.engines.recordings import Recordings
@@ -183,6 +183,7 @@ class DeviceRequest:
         self._copies: Final[Any] = _stream(engine.device, priority=0)
         self._current: tuple[Any, Prepared] | None = None
         self._ticket: Ticket[Upload, Rows] | None = None
+        self.batch: Batch | None = None
 
     def buffer(self, height: int, width: int) -> Prepared:
         """Return the input buffer of this size, shape (1, height, width, 3)."""
@@ -223,7 +224,9 @@ class DeviceRequest:
         """Return the detections once they are there, shape (1, n, 6)."""
         assert self._ticket is not None, "`start` comes first"
         ticket, self._ticket = self._ticket, None
-        return self._engine.batcher.wait(ticket)[None]
+        rows = self._engine.batcher.wait(ticket)
+        self.batch = ticket.batch
+        return rows[None]
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

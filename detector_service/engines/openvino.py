@@ -19,7 +19,7 @@ import numpy as np
 import structlog
 
 from detector_service.builds.cache import note_compiled
-from detector_service.engines.base import InputShape, Predictions, Prepared
+from detector_service.engines.base import Batch, InputShape, Predictions, Prepared
 from detector_service.errors import ModelError
 
 if TYPE_CHECKING:
@@ -179,6 +179,7 @@ class OpenVINORequest:
     """One thread's inference requests and input buffers: for each size of its own, and for any other."""
 
     def __init__(self, engine: OpenVINOEngine) -> None:
+        self.batch: Batch | None = None  # each image is inferred alone
         self._engine = engine
         self._any_size = engine.any_size.create_infer_request()
         self._own: dict[Size, tuple[Any, Any, Prepared]] = {}

@@ -4,7 +4,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import structlog
 from crowd.detector.v1 import detector_pb2 as pb
@@ -16,6 +16,9 @@ from detector_service.durations import duration
 from detector_service.errors import FrameRefused
 from detector_service.frame_settings import FrameSettings, InvalidFieldError, check_name
 from detector_service.pipeline import Pipeline
+
+if TYPE_CHECKING:  # imported where frames are traced
+    from detector_service.frame_trace import FrameTrace
 
 _log = structlog.get_logger()
 
@@ -32,6 +35,7 @@ class Job:
         settings: what applies where the frame sets nothing.
         sequence: its number in its call, from 1.
         arrived: when it came, by time.perf_counter.
+        trace: is told what becomes of it; None where nothing is traced.
     """
 
     frame: pb.Frame
@@ -39,6 +43,7 @@ class Job:
     settings: FrameSettings
     sequence: int
     arrived: float
+    trace: "FrameTrace | None" = None
 
 
 class FrameHandler:
@@ -58,6 +63,14 @@ class FrameHandler:
 
     def __call__(self, job: Job, *, abandoned: Callable[[], bool]) -> Answer:
         """Answer a frame; one that is abandoned on the way gets an answer nobody will see."""
+        if job.trace is None:
+            return self._handle(job, abandoned)
+        job.trace.begun = time.perf_counter()
+        answer = self._handle(job, abandoned)
+        job.trace.answered(answer)
+        return answer
+
+    def _handle(self, job: Job, abandoned: Callable[[], bool]) -> Answer:
         about = pb.FrameInfo(sequence=job.sequence)
         if job.frame.HasField("capture_time"):
             about.capture_time.CopyFrom(job.frame.capture_time)
@@ -68,7 +81,11 @@ class FrameHandler:
         except Exception:  # noqa: BLE001 - one frame must not end the thread
             decoded = about.width > 0
             _log.exception(
-                "frame.failed", camera=about.camera, sequence=job.sequence, decoded=decoded
+                "frame.failed",
+                camera=about.camera,
+                sequence=job.sequence,
+                decoded=decoded,
+                **(job.trace.ids if job.trace else {}),
             )
             return pb.FrameError(
                 frame=about,
@@ -85,9 +102,13 @@ class FrameHandler:
         picture = self._pipeline.decode(job.frame)
         about.width, about.height = picture.width, picture.height
         decoded = time.perf_counter()
+        if job.trace is not None:
+            job.trace.decoded = decoded
         if abandoned():
             return pb.FrameError(frame=about)
         found, crowd = self._pipeline.find(picture, settings.confidence_threshold)
+        if job.trace is not None:
+            job.trace.batches = found.batches
         result = pb.FrameResult(
             frame=about,
             faces=_detections(found.faces),

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
 from crowd.detector.v1 import detector_pb2 as pb
@@ -22,6 +22,9 @@ from detector_service.scheduling.fair_queue import Share
 from detector_service.scheduling.workers import Part, Workers
 from detector_service.settings import Settings
 from detector_service.stats import Stats
+
+if TYPE_CHECKING:  # imported where frames are traced
+    from detector_service.frame_trace import CallTrace, Traces
 
 _Servicer = TypeVar("_Servicer")
 _Request = TypeVar("_Request")
@@ -59,8 +62,9 @@ def ends_with_status(
 class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
     """The calls; before `serve` and after `drain` they are refused with UNAVAILABLE."""
 
-    def __init__(self, settings: Settings, stats: Stats) -> None:
+    def __init__(self, settings: Settings, stats: Stats, traces: "Traces | None" = None) -> None:
         self._settings: Final = settings
+        self._traces: Final = traces
         self._stats: Final = stats
         self._detector: Detector | None = None
         self._workers: Workers[Job, Answer] | None = None
@@ -101,7 +105,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
                 "close one, or try again later",
                 retry_after=5.0,
             )
-        session = StreamSession(context, workers, self._settings, self._stats)
+        session = StreamSession(context, workers, self._settings, self._stats, self._traces)
         self._sessions.add(session)
         try:
             await session.run()
@@ -111,7 +115,9 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
     @ends_with_status
     async def Detect(self, request: pb.DetectRequest, context: _Context) -> pb.DetectResponse:
         """Look at one image."""
-        (answer,) = await self._answer(request, [request.frame], self._defaults(), context)
+        (answer,) = await self._answer(
+            "Detect", request, [request.frame], self._defaults(), context
+        )
         if isinstance(answer, pb.FrameError):
             raise CallRefused.of_frame(answer)
         return pb.DetectResponse(result=answer)
@@ -132,7 +138,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
             settings = self._defaults().with_message(request.settings, "settings")
         except InvalidFieldError as error:
             raise CallRefused.of_field(error) from error
-        answers = await self._answer(request, request.frames, settings, context)
+        answers = await self._answer("BatchDetect", request, request.frames, settings, context)
         return pb.BatchDetectResponse(
             outcomes=[
                 pb.FrameOutcome(error=answer)
@@ -199,6 +205,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
 
     async def _answer(
         self,
+        method: str,
         request: pb.DetectRequest | pb.BatchDetectRequest,
         frames: Sequence[pb.Frame],
         settings: FrameSettings,
@@ -208,11 +215,16 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         workers = self._ready()
         wait = workers.expected_wait(self._unary, len(frames))
         remaining = context.time_remaining()
+        trace = (
+            None
+            if self._traces is None
+            else self._traces.call(method, context.invocation_metadata())
+        )
         try:
             with self._admission.admitted(
                 len(frames), request.ByteSize(), wait=wait, remaining=remaining
             ):
-                return await self._answer_admitted(workers, frames, settings, remaining)
+                return await self._answer_admitted(workers, frames, settings, remaining, trace)
         except TooLate:
             workers.doubt(self._unary)
             raise
@@ -223,6 +235,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         frames: Sequence[pb.Frame],
         settings: FrameSettings,
         remaining: float | None,
+        trace: "CallTrace | None",
     ) -> list[Answer]:
         count = len(frames)
         self._stats.received += count
@@ -242,6 +255,8 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
             nonlocal missing
             missing -= 1
             self._stats.drops[reason] += 1
+            if job.trace is not None:
+                job.trace.dropped(reason)
             if not all_there.done():
                 left = job.arrived + (remaining or 0.0) - time.perf_counter()
                 all_there.set_exception(TooLate(workers.expected_wait(self._unary, 1), left))
@@ -253,7 +268,8 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
             now = time.perf_counter()
             expires = math.inf if remaining is None else now + remaining
             for sequence, frame in enumerate(frames, start=1):
-                job = Job(frame, "", settings, sequence, now)
+                traced = None if trace is None else trace.frame(frame, sequence, now)
+                job = Job(frame, "", settings, sequence, now, traced)
                 workers.put(seat, job, size=frame.ByteSize(), expires=expires)
             await all_there
         finally:

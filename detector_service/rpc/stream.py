@@ -5,7 +5,7 @@ import contextlib
 import math
 import time
 from collections import Counter, deque
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 from crowd.detector.v1 import detector_pb2 as pb
@@ -25,6 +25,9 @@ from detector_service.scheduling.reorder_buffer import ReorderBuffer
 from detector_service.scheduling.workers import Workers
 from detector_service.settings import Settings
 from detector_service.stats import Stats
+
+if TYPE_CHECKING:  # imported where frames are traced
+    from detector_service.frame_trace import Traces
 
 #: Answers of one stream that may be on their way to the client beyond what is being worked on: with
 #: none, a worker would wait for the network before it could take the stream's next frame.
@@ -50,6 +53,7 @@ class StreamSession:
         workers: Workers[Job, Answer],
         settings: Settings,
         stats: Stats,
+        traces: "Traces | None" = None,
     ) -> None:
         self._context: Final[Any] = context
         self._workers: Final = workers
@@ -81,6 +85,9 @@ class StreamSession:
         self._ending: CallRefused | None = None
         self._stuck: CallRefused | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._trace: Final = (
+            None if traces is None else traces.stream(context.invocation_metadata())
+        )
 
     async def run(self) -> None:
         """Serve the stream until the client has half-closed, or `drain` was called, and all is answered.
@@ -111,6 +118,13 @@ class StreamSession:
             self._workers.leave(self._seat)
             self._stats.abandoned += self._open_frames
             self._stats.active_streams -= 1
+            if self._trace is not None:
+                refused = self._stuck or self._ending
+                self._trace.ended(
+                    self._summary,
+                    self._dropped.total(),
+                    None if refused is None else refused.reason,
+                )
 
     def drain(self) -> None:
         """Take no more frames; answer those that were accepted, then end the stream.
@@ -204,22 +218,25 @@ class StreamSession:
         now = time.perf_counter()
         self._stats.received += 1
         self._summary.frames_received += 1
+        sequence = self._summary.frames_received
+        trace = None if self._trace is None else self._trace.frame(frame, sequence, now)
         if not self._rate_limiter.admit(now):
+            if trace is not None:
+                trace.dropped(pb.DROP_REASON_RATE_LIMITED)
             self._drop(pb.DROP_REASON_RATE_LIMITED, was_accepted=False)
             return
-        job = Job(
-            frame, self._config.camera, self._frame_settings, self._summary.frames_received, now
-        )
+        job = Job(frame, self._config.camera, self._frame_settings, sequence, now, trace)
         self._open_frames += 1
         self._workers.put(self._seat, job, size=frame.ByteSize(), expires=now + self._max_age)
 
     def _give_up(self, job: Job, reason: pb.DropReason.ValueType) -> None:
         """Count a frame that was accepted, and that no worker will look at."""
-        del job
         # All that may be in work is answered, and the answers wait for the client.
         held_up = len(self._unsent) >= self._max_in_flight
         if reason == pb.DROP_REASON_SUPERSEDED and held_up:
             reason = pb.DROP_REASON_CLIENT_SLOW
+        if job.trace is not None:
+            job.trace.dropped(reason)
         self._drop(reason, was_accepted=True)
         self._changed.set()
 

@@ -8,12 +8,14 @@ from typing import Final
 
 import grpc
 import structlog
+from aiohttp import web
 from crowd.detector.v1 import detector_pb2, detector_pb2_grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from detector_service import engines
 from detector_service.addresses import joined
+from detector_service.admin_http import AdminHttp
 from detector_service.builds.cache import BuildStopped
 from detector_service.crowd.alerts import CrowdAlertLevels
 from detector_service.detection import model_files
@@ -50,6 +52,9 @@ class DetectorServer:
         self.stats: Final = Stats()
         self._servicer: Final = DetectorServicer(settings, self.stats)
         self._health: Final = health.aio.HealthServicer()
+        self._admin_http: Final = AdminHttp({"/health/live": _live})
+        #: The admin port's number, once it is open; None where there is none.
+        self.admin_port: int | None = None
         self._server: grpc.aio.Server | None = None
         self._detector: Detector | None = None
         self._workers: Workers[Job, Answer] | None = None
@@ -59,10 +64,10 @@ class DetectorServer:
         self._reloads: Final[set[asyncio.Task[Detector]]] = set()
 
     async def listen(self) -> int:
-        """Open the port; return its number.
+        """Open the port, and that for HTTP; return the first one's number.
 
         Raises:
-            ConfigurationError: the address cannot be used, or the tokens cannot be read.
+            ConfigurationError: an address cannot be used, or the tokens cannot be read.
         """
         settings = self._settings
         if (
@@ -84,6 +89,8 @@ class DetectorServer:
         reflection.enable_server_reflection(_REFLECTED, self._server)
         await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
         port = self._bind(self._server)
+        if settings.admin_port != "off":
+            self.admin_port = await self._admin_http.listen(settings.host, settings.admin_port)
         await self._server.start()
         self._lag_watch = asyncio.create_task(self._watch_loop())
         return port
@@ -211,7 +218,7 @@ class DetectorServer:
         2. New calls are refused; streams answer what they have accepted, then end.
         3. The port is closed, once all of these have ended or DRAIN_TIMEOUT has passed; who watches
            health is cut off.
-        4. The workers end, then the models are let go.
+        4. The workers end, the models are let go, and the admin port is closed.
         """
         self._going_down.set()
         for reload in self._reloads:
@@ -231,6 +238,7 @@ class DetectorServer:
             await self._workers.close()
         if self._detector is not None:
             await asyncio.to_thread(self._detector.close)
+        await self._admin_http.close()
 
     def _bind(self, server: grpc.aio.Server) -> int:
         host, settings = self._settings.host, self._settings
@@ -262,6 +270,11 @@ class DetectorServer:
             due = loop.time() + _LAG_INTERVAL
             await asyncio.sleep(_LAG_INTERVAL)
             self.stats.loop_lag.append(max(loop.time() - due, 0.0))
+
+
+async def _live(_: web.BaseRequest) -> web.Response:
+    """Say that the event loop turns."""
+    return web.json_response({"status": "alive"})
 
 
 def _doorkeeper(settings: Settings) -> TokenInterceptor:

@@ -24,6 +24,8 @@ from detector_service.errors import ConfigurationError, ModelError
 from detector_service.readiness import say_ready, say_stopping
 from detector_service.server import DetectorServer
 from detector_service.settings import Settings, load_settings
+from telemetry.metrics import Metrics
+from telemetry.settings import OtelError, OtelSettings, load_otel_settings
 
 _log = structlog.get_logger()
 
@@ -51,9 +53,10 @@ def main(arguments: list[str] | None = None) -> int:
         if options.print_config:
             print(settings.described())  # noqa: T201 - what was asked for
             return 0
+        otel = load_otel_settings()
         logs.configure(settings)
-        return asyncio.run(_serve(settings))
-    except ConfigurationError as error:
+        return asyncio.run(_serve(settings, otel))
+    except (ConfigurationError, OtelError) as error:
         return _fail(error, EXIT_CONFIGURATION)
     except ModelError as error:
         return _fail(error, EXIT_MODEL)
@@ -65,9 +68,10 @@ def _fail(error: Exception, code: int) -> int:
     return code
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, otel: OtelSettings) -> int:
     stop, hang_up = _on_signals()
-    server = DetectorServer(settings)
+    metrics = Metrics("crowd-detector", otel)
+    server = DetectorServer(settings, metrics)
     try:
         port = await server.listen()
         loading = asyncio.create_task(server.load())
@@ -92,6 +96,7 @@ async def _serve(settings: Settings) -> int:
         return 0
     finally:
         await server.drain()
+        await asyncio.to_thread(metrics.close)
         _log.info("service.stopped")
 
 

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import threading
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import grpc
@@ -15,21 +16,29 @@ from grpc_reflection.v1alpha import reflection
 
 from detector_service import engines
 from detector_service.addresses import joined
-from detector_service.admin_http import AdminHttp
+from detector_service.admin_http import AdminHttp, Endpoint
 from detector_service.builds.cache import BuildStopped
 from detector_service.crowd.alerts import CrowdAlertLevels
 from detector_service.detection import model_files
 from detector_service.detection.detector import Detector
 from detector_service.errors import ConfigurationError, ModelError
+from detector_service.metrics import observe_models, observe_stats, observe_workers
 from detector_service.pipeline import FrameLimits, Pipeline
 from detector_service.rpc.admin import AdminServicer
 from detector_service.rpc.auth import TokenInterceptor, Tokens
+from detector_service.rpc.call_timer import CallTimer
 from detector_service.rpc.frame_handler import Answer, FrameHandler, Job
 from detector_service.rpc.servicer import DetectorServicer
 from detector_service.rpc.status import not_ready, shutting_down
 from detector_service.scheduling.workers import Workers
 from detector_service.settings import Settings
 from detector_service.stats import Stats
+from detector_service.timings import Timings
+from telemetry.event_loop import watch_lag
+from telemetry.gpu import find_nvml, observe_gpus
+from telemetry.instruments import NO_METER
+from telemetry.metrics import PROMETHEUS_TEXT, Metrics
+from telemetry.page import Page
 
 _log = structlog.get_logger()
 
@@ -37,7 +46,6 @@ _SERVICE: Final = detector_pb2.DESCRIPTOR.services_by_name["DetectorService"].fu
 _ADMIN: Final = detector_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
 _REFLECTED: Final = (_SERVICE, _ADMIN, health.SERVICE_NAME, reflection.SERVICE_NAME)
 _WATCHERS_SECONDS: Final = 0.5  # for whoever watches health to read that it is over
-_LAG_INTERVAL: Final = 0.05  # seconds between two looks at the event loop's lateness
 
 
 class DetectorServer:
@@ -47,12 +55,23 @@ class DetectorServer:
     NOT_SERVING and everything else with UNAVAILABLE.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
+        """Make it.
+
+        Args:
+            settings: as read.
+            metrics: exports what this service counts; None exports nothing. Whoever made them closes them.
+        """
         self._settings: Final = settings
-        self.stats: Final = Stats()
+        self._meter: Final = NO_METER if metrics is None else metrics.meter
+        self.stats: Final = Stats(Timings(self._meter))
+        observe_stats(self._meter, self.stats)
         self._servicer: Final = DetectorServicer(settings, self.stats)
         self._health: Final = health.aio.HealthServicer()
-        self._admin_http: Final = AdminHttp({"/health/live": _live})
+        endpoints: dict[str, Endpoint] = {"/health/live": _live}
+        if metrics is not None:
+            endpoints["/metrics"] = _page(metrics)
+        self._admin_http: Final = AdminHttp(endpoints)
         #: The admin port's number, once it is open; None where there is none.
         self.admin_port: int | None = None
         self._server: grpc.aio.Server | None = None
@@ -80,10 +99,11 @@ class DetectorServer:
                 message=f"anyone who reaches {settings.host} may call; set AUTH_TOKENS_FILE to ask for tokens",
             )
         self._server = grpc.aio.server(
-            interceptors=[_doorkeeper(settings)], options=_channel_options(settings)
+            interceptors=[CallTimer(self._meter), _doorkeeper(settings, self.stats)],
+            options=_channel_options(settings),
         )
         detector_pb2_grpc.add_DetectorServiceServicer_to_server(self._servicer, self._server)
-        admin = AdminServicer(self._reload_for_caller)
+        admin = AdminServicer(self._reload_for_caller, self.stats)
         detector_pb2_grpc.add_AdminServiceServicer_to_server(admin, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(_REFLECTED, self._server)
@@ -92,7 +112,7 @@ class DetectorServer:
         if settings.admin_port != "off":
             self.admin_port = await self._admin_http.listen(settings.host, settings.admin_port)
         await self._server.start()
-        self._lag_watch = asyncio.create_task(self._watch_loop())
+        self._lag_watch = asyncio.create_task(watch_lag(self.stats.lagged))
         return port
 
     async def load(self) -> None:
@@ -109,6 +129,7 @@ class DetectorServer:
             max_bytes=settings.max_buffered_bytes,
         )
         self._servicer.serve(detector, self._workers)
+        self._observe(self._workers)
         await self._say(health_pb2.HealthCheckResponse.SERVING)
 
     async def reload(self) -> Detector:
@@ -145,6 +166,7 @@ class DetectorServer:
             self._servicer.serve(detector, self._workers)
             await self._workers.change(handlers)
             if old is not None:
+                self.stats.batches.update(old.batches())
                 await asyncio.to_thread(old.close)
             _log.info("models.reloaded")
             return detector
@@ -263,13 +285,17 @@ class DetectorServer:
         for name in ("", _SERVICE, _ADMIN):
             await self._health.set(name, status)
 
-    async def _watch_loop(self) -> None:
-        """Measure how late the event loop runs what is due."""
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + _LAG_INTERVAL
-            await asyncio.sleep(_LAG_INTERVAL)
-            self.stats.loop_lag.append(max(loop.time() - due, 0.0))
+    def _observe(self, workers: Workers[Job, Answer]) -> None:
+        """Export what there is to tell once the models serve."""
+        observe_workers(self._meter, workers)
+        observe_models(self._meter, self.stats, self._serving)
+        nvml = find_nvml() if self._settings.use_gpu and self._meter is not NO_METER else None
+        if nvml is not None:
+            observe_gpus(self._meter, nvml)
+
+    def _serving(self) -> Detector:
+        assert self._detector is not None
+        return self._detector
 
 
 async def _live(_: web.BaseRequest) -> web.Response:
@@ -277,7 +303,16 @@ async def _live(_: web.BaseRequest) -> web.Response:
     return web.json_response({"status": "alive"})
 
 
-def _doorkeeper(settings: Settings) -> TokenInterceptor:
+def _page(metrics: Metrics) -> Endpoint:
+    page = Page(partial(asyncio.to_thread, metrics.page))
+
+    async def answer(_: web.BaseRequest) -> web.Response:
+        return web.Response(body=await page.text(), headers={"Content-Type": PROMETHEUS_TEXT})
+
+    return answer
+
+
+def _doorkeeper(settings: Settings, stats: Stats) -> TokenInterceptor:
     users, admins = (
         None if path is None else Tokens.read(variable, path)
         for variable, path in (
@@ -285,7 +320,7 @@ def _doorkeeper(settings: Settings) -> TokenInterceptor:
             ("ADMIN_TOKENS_FILE", settings.admin_tokens_file),
         )
     )
-    return TokenInterceptor(users, admins)
+    return TokenInterceptor(users, admins, stats)
 
 
 def _channel_options(settings: Settings) -> list[tuple[str, int]]:

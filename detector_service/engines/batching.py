@@ -5,7 +5,7 @@ So a lone image is never kept waiting for company, and under load batches fill b
 """
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final, Generic, TypeVar
 
@@ -42,7 +42,11 @@ class Ticket(Generic[Image, Answer]):
 
 
 class Batcher(Generic[Image, Answer]):
-    """A device that runs batches of images of one kind; may be used from any thread."""
+    """A device that runs batches of images of one kind; may be used from any thread.
+
+    Attributes:
+        batches: that were run, by the images in them.
+    """
 
     def __init__(self, run: Callable[[Sequence[Image]], Sequence[Answer]], most: int) -> None:
         """Make it.
@@ -56,6 +60,7 @@ class Batcher(Generic[Image, Answer]):
         self._limit: Final = most
         self._most = most
         self._fitted = 0
+        self.batches: Final[Counter[int]] = Counter()
         self._turn: Final = threading.Condition()
         self._busy = False
         self._waiting: Final[deque[Ticket[Image, Answer]]] = deque()
@@ -124,6 +129,7 @@ class Batcher(Generic[Image, Answer]):
         else:
             for ticket, answer in zip(batch, answers, strict=True):
                 ticket.answer = answer
+            self.batches[len(batch)] += 1
             self._grow()
             return
         self._work(batch[:half])

@@ -87,6 +87,7 @@ class OpenVINOEngine:
         self._lock = threading.Lock()
         self._compiler = ThreadPoolExecutor(1, thread_name_prefix="compile")
         self._compiling: Size | None = None
+        self.batches: Counter[int] = Counter()  # none: each image is run by itself
         self._images = 0
         self._seen: Counter[Size] = Counter()
         self._failed: set[Size] = set()

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import grpc
 from crowd.detector.v1 import detector_pb2 as pb
@@ -23,7 +23,13 @@ from detector_service.scheduling.workers import Part, Workers
 from detector_service.settings import Settings
 from detector_service.stats import Stats
 
-_Servicer = TypeVar("_Servicer")
+
+class _Counting(Protocol):
+    @property
+    def stats(self) -> Stats: ...
+
+
+_Servicer = TypeVar("_Servicer", bound=_Counting)
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
 #: How long a status may take to reach its client.
@@ -35,13 +41,14 @@ _Context = Any  # grpc.aio.ServicerContext; the generated base class wants a typ
 def ends_with_status(
     call: Callable[[_Servicer, _Request, _Context], Awaitable[_Response]],
 ) -> Callable[[_Servicer, _Request, _Context], Awaitable[_Response]]:
-    """Turn a CallRefused into the call's status."""
+    """Turn a CallRefused into the call's status, and count it."""
 
     @wraps(call)
     async def wrapped(servicer: _Servicer, request: _Request, context: _Context) -> _Response:
         try:
             return await call(servicer, request, context)
         except CallRefused as refused:
+            servicer.stats.refusals[refused.reason] += 1
             try:
                 async with asyncio.timeout(_STATUS_SECONDS):
                     await refused.end(context)
@@ -61,7 +68,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
 
     def __init__(self, settings: Settings, stats: Stats) -> None:
         self._settings: Final = settings
-        self._stats: Final = stats
+        self.stats: Final = stats
         self._detector: Detector | None = None
         self._workers: Workers[Job, Answer] | None = None
         self._draining = False
@@ -101,7 +108,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
                 "close one, or try again later",
                 retry_after=5.0,
             )
-        session = StreamSession(context, workers, self._settings, self._stats)
+        session = StreamSession(context, workers, self._settings, self.stats)
         self._sessions.add(session)
         try:
             await session.run()
@@ -158,7 +165,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
     async def GetStats(self, request: pb.GetStatsRequest, context: _Context) -> pb.GetStatsResponse:
         """Say what was done."""
         del request, context
-        return self._stats.snapshot(queued=self._workers.waiting if self._workers else 0)
+        return self.stats.snapshot(queued=self._workers.waiting if self._workers else 0)
 
     async def WatchAlerts(  # type: ignore[override]  # see StreamDetections
         self, request: pb.WatchAlertsRequest, context: _Context
@@ -225,7 +232,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         remaining: float | None,
     ) -> list[Answer]:
         count = len(frames)
-        self._stats.received += count
+        self.stats.received += count
         answers: list[Answer | None] = [None] * count
         missing = count
         all_there = asyncio.get_running_loop().create_future()
@@ -233,7 +240,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         def deliver(number: int, answer: Answer) -> None:
             nonlocal missing
             answers[number] = answer
-            self._stats.answered(answer)
+            self.stats.answered(answer)
             missing -= 1
             if missing == 0 and not all_there.done():
                 all_there.set_result(None)
@@ -241,7 +248,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         def drop(job: Job, reason: pb.DropReason.ValueType) -> None:
             nonlocal missing
             missing -= 1
-            self._stats.drops[reason] += 1
+            self.stats.drops[reason] += 1
             if not all_there.done():
                 left = job.arrived + (remaining or 0.0) - time.perf_counter()
                 all_there.set_exception(TooLate(workers.expected_wait(self._unary, 1), left))
@@ -258,5 +265,5 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
             await all_there
         finally:
             workers.leave(seat)
-            self._stats.abandoned += missing
+            self.stats.abandoned += missing
         return [answer for answer in answers if answer is not None]

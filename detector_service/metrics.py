@@ -6,38 +6,19 @@ All are read by the threads that export, a few times a minute: what they read is
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from crowd.detector.v1 import detector_pb2 as pb
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from detector_service.detection.detector import Detector
 from detector_service.detection.model_files import Role
+from detector_service.scheduling.workers import Workers
 from detector_service.stats import Stats
 from telemetry.instruments import Callback, reading
 
 _ROLES: Final[Sequence[Role]] = ("face", "body")
 _OTHER: Final = "other"  # a number that this version's contract has no name for
-
-
-class Queue(Protocol):
-    """The workers, as far as they are told of."""
-
-    @property
-    def count(self) -> int:
-        """Threads."""
-
-    @property
-    def busy(self) -> int:
-        """Threads that have a frame."""
-
-    @property
-    def waiting(self) -> int:
-        """Frames that wait."""
-
-    @property
-    def waiting_bytes(self) -> int:
-        """Bytes of these."""
 
 
 def observe_stats(meter: Meter, stats: Stats) -> None:
@@ -94,7 +75,7 @@ def observe_stats(meter: Meter, stats: Stats) -> None:
     )
 
 
-def observe_workers(meter: Meter, workers: Queue) -> None:
+def observe_workers(meter: Meter, workers: Workers[Any, Any]) -> None:
     """Have a meter tell of the workers, and of what waits for them."""
 
     def up_down(name: str, unit: str, description: str, callback: Callback) -> None:
@@ -158,14 +139,14 @@ def _described(detector: Detector, role: Role) -> Mapping[str, Any]:
     }
 
 
-def _by_reason(enum: Any, counts: Mapping[int, int]) -> Iterable[Observation]:
+def _by_reason(enum: Any, counts: Mapping[Any, int]) -> Iterable[Observation]:
     by_name = Counter(dict.fromkeys(_names(enum), 0))
     for number, count in dict(counts).items():
         by_name[_name(enum, number)] += count
     return [Observation(count, {"reason": name}) for name, count in by_name.items()]
 
 
-def _alerts(counts: Mapping[tuple[int, int], int]) -> Iterable[Observation]:
+def _alerts(counts: Mapping[Any, int]) -> Iterable[Observation]:
     by_name = Counter(dict.fromkeys(product(_names(pb.AlertType), _names(pb.AlertLevel)), 0))
     for (kind, level), count in dict(counts).items():
         by_name[_name(pb.AlertType, kind), _name(pb.AlertLevel, level)] += count

@@ -6,18 +6,20 @@ signal cut the drain short; with several workers, the code of one that could not
 
 import argparse
 import asyncio
+import logging
 import sys
 from importlib.metadata import version
 from typing import Final
 
 import structlog
 
-from bridge import logs, ports
+from bridge import ports
 from bridge.addresses import joined
 from bridge.connections import new_slots_file
 from bridge.errors import ConfigurationError
 from bridge.settings import Settings, load_settings
 from bridge.supervisor import Command, Supervisor
+from telemetry import logs
 
 EXIT_CONFIGURATION: Final = 2
 
@@ -46,16 +48,41 @@ def main(arguments: list[str] | None = None) -> int:
         if options.print_config:
             print(settings.described())  # noqa: T201 - what was asked for
             return 0
-        logs.configure(settings, options.worker)
+        configure_log(settings, options.worker)
         if settings.bridge_workers > 1 and not options.worker:
             return asyncio.run(_watch_workers(settings))
         from bridge.worker import serve  # noqa: PLC0415 - who watches workers needs no gRPC
 
         return asyncio.run(serve(settings, worker=options.worker, slots_file=options.slots_file))
-    except ConfigurationError as error:
+    except (ConfigurationError, logs.LogFileError) as error:
         for line in str(error).splitlines():
             print(f"detector-bridge: {line}", file=sys.stderr)  # noqa: T201 - before or beside the log
         return EXIT_CONFIGURATION
+
+
+def configure_log(settings: Settings, worker: int = 0) -> None:
+    """Have a process of the bridge log beside the detector's file: two that write to one would spoil it.
+
+    Args:
+        settings: as read.
+        worker: its number, from 1; 0 for the only process, or the one that watches workers.
+
+    Raises:
+        LogFileError: the file cannot be written.
+    """
+    end = f".bridge.{worker}" if worker else ".bridge"
+    file = settings.log_file
+    path = file.with_name(f"{file.stem}{end}{file.suffix}")
+    logs.configure(path, level=settings.log_level, debug=settings.debug)
+    # It has two lines to say of each connection; what matters of one the bridge says itself.
+    library = logging.getLogger("websockets.server")
+    library.setLevel(logging.ERROR)
+    library.addFilter(_is_a_fault_of_ours)
+
+
+def _is_a_fault_of_ours(record: logging.LogRecord) -> bool:
+    """Return whether the WebSocket library's error is more than a client that did not shake hands."""
+    return record.getMessage() != "opening handshake failed"
 
 
 async def _watch_workers(settings: Settings) -> int:

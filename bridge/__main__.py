@@ -9,6 +9,7 @@ import asyncio
 import logging
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.print_config:
             print(settings.described())  # noqa: T201 - what was asked for
             return 0
-        configure_log(settings, options.worker)
+        _configure_log(settings, options.worker)
         if settings.bridge_workers > 1 and not options.worker:
             return asyncio.run(_watch_workers(settings))
         from bridge.worker import serve  # noqa: PLC0415 - who watches workers needs no gRPC
@@ -60,19 +61,19 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_CONFIGURATION
 
 
-def configure_log(settings: Settings, worker: int = 0) -> None:
-    """Have a process of the bridge log beside the detector's file: two that write to one would spoil it.
+def log_path(log_file: Path, worker: int = 0) -> Path:
+    """Return where a process of the bridge logs: beside the detector's file, for two writers would spoil one.
 
     Args:
-        settings: as read.
-        worker: its number, from 1; 0 for the only process, or the one that watches workers.
-
-    Raises:
-        LogFileError: the file cannot be written.
+        log_file: LOG_FILE.
+        worker: a worker's number, from 1; 0 for the only process, or the one that watches workers.
     """
     end = f".bridge.{worker}" if worker else ".bridge"
-    file = settings.log_file
-    path = file.with_name(f"{file.stem}{end}{file.suffix}")
+    return log_file.with_name(f"{log_file.stem}{end}{log_file.suffix}")
+
+
+def _configure_log(settings: Settings, worker: int) -> None:
+    path = log_path(settings.log_file, worker)
     logs.configure(path, level=settings.log_level, debug=settings.debug)
     # It has two lines to say of each connection; what matters of one the bridge says itself.
     library = logging.getLogger("websockets.server")

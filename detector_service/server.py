@@ -4,7 +4,7 @@ import asyncio
 import ipaddress
 import threading
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import grpc
 import structlog
@@ -19,6 +19,7 @@ from detector_service.crowd.alerts import CrowdAlertLevels
 from detector_service.detection import model_files
 from detector_service.detection.detector import Detector
 from detector_service.errors import ConfigurationError, ModelError
+from detector_service.performance import difference
 from detector_service.pipeline import FrameLimits, Pipeline
 from detector_service.rpc.admin import AdminServicer
 from detector_service.rpc.auth import TokenInterceptor, Tokens
@@ -28,6 +29,7 @@ from detector_service.rpc.status import not_ready, shutting_down
 from detector_service.scheduling.workers import Workers
 from detector_service.settings import Settings
 from detector_service.stats import Stats
+from telemetry.performance import summarise
 
 _log = structlog.get_logger()
 
@@ -48,12 +50,13 @@ class DetectorServer:
     def __init__(self, settings: Settings) -> None:
         self._settings: Final = settings
         self.stats: Final = Stats()
+        self._told = self.stats.snapshot(queued=0)  # of which the log has the differences
         self._servicer: Final = DetectorServicer(settings, self.stats)
         self._health: Final = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._detector: Detector | None = None
         self._workers: Workers[Job, Answer] | None = None
-        self._lag_watch: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
         self._going_down: Final = threading.Event()
         self._reloading: Final = asyncio.Lock()
         self._reloads: Final[set[asyncio.Task[Detector]]] = set()
@@ -85,7 +88,10 @@ class DetectorServer:
         await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
         port = self._bind(self._server)
         await self._server.start()
-        self._lag_watch = asyncio.create_task(self._watch_loop())
+        self._watches = [
+            asyncio.create_task(self._watch_loop()),
+            asyncio.create_task(summarise("service.performance", self._figures)),
+        ]
         return port
 
     async def load(self) -> None:
@@ -225,8 +231,9 @@ class DetectorServer:
             await self._server.stop(_WATCHERS_SECONDS)
         if self._reloads:
             await asyncio.wait(self._reloads)
-        if self._lag_watch is not None:
-            self._lag_watch.cancel()
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
         if self._workers is not None:
             await self._workers.close()
         if self._detector is not None:
@@ -254,6 +261,13 @@ class DetectorServer:
     async def _say(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:
         for name in ("", _SERVICE, _ADMIN):
             await self._health.set(name, status)
+
+    def _figures(self) -> dict[str, Any] | None:
+        queued = self._workers.waiting if self._workers is not None else 0
+        before, self._told = self._told, self.stats.snapshot(queued=queued)
+        figures = difference(before, self._told, self.stats.recent)
+        self.stats.recent.clear()
+        return figures
 
     async def _watch_loop(self) -> None:
         """Measure how late the event loop runs what is due."""

@@ -11,11 +11,12 @@ from crowd.detector.v1 import detector_pb2 as pb
 from detector_service.durations import duration, seconds
 
 _LAG_SAMPLES: Final = 1200  # a minute of them, see server._watch_loop
+_RECENT: Final = 4096  # frames; enough for the percentiles of a minute
 
 
 @dataclass(slots=True)
 class Stats:
-    """Counts and sums; `snapshot` makes means of them."""
+    """Counts and sums; `snapshot` makes means of them. `recent` has the seconds that the last results took."""
 
     received: int = 0
     processed: int = 0
@@ -23,6 +24,7 @@ class Stats:
     active_streams: int = 0
     drops: Counter[pb.DropReason.ValueType] = field(default_factory=Counter)
     errors: Counter[pb.ErrorReason.ValueType] = field(default_factory=Counter)
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
     loop_lag: deque[float] = field(default_factory=lambda: deque(maxlen=_LAG_SAMPLES))
     _started: float = field(default_factory=time.monotonic)
     _processing: float = 0.0
@@ -38,7 +40,9 @@ class Stats:
             self.errors[answer.reason] += 1
             return
         self.processed += 1
-        self._processing += seconds(answer.processing_time)
+        took = seconds(answer.processing_time)
+        self._processing += took
+        self.recent.append(took)
         for stage in self._stages:
             self._stages[stage] += seconds(getattr(answer.stage_times, stage))
 

@@ -125,11 +125,12 @@ def _cause(record: logging.LogRecord) -> Cause:
     else:
         event = {"logger": record.name}
         name, error = str(record.msg), record.exc_info
-    fields = [(field, _short(event[field])) for field in _CAUSES if field in event]
+    fields: list[tuple[str, str]] = [
+        (field, _short(event[field])) for field in _CAUSES if field in event
+    ]
     raised = _raised(error)
     if raised is not None:
         fields += [("error", type(raised).__name__), ("at", _place(raised.__traceback__))]
-    # A library may write each time anew what the exception says already.
     return Cause(record.levelno, name[:_MOST_CHARACTERS], tuple(fields))
 
 

@@ -75,15 +75,16 @@ class LogFile(logging.handlers.RotatingFileHandler):
 
     def _in_place(self, file: TextIOWrapper) -> bool:
         try:
-            return os.path.samestat(os.stat(self.baseFilename), os.fstat(file.fileno()))
+            return os.path.samestat(Path(self.baseFilename).stat(), os.fstat(file.fileno()))
         except FileNotFoundError:
             return False
 
     def _let_go(self) -> None:
         """Close the file; a line that it could not take is tried once more by that."""
-        file, self.stream = self.stream, None  # type: ignore[assignment] # as the base class does
-        with suppress(OSError):
-            file.close()
+        file, self.stream = self.stream, None
+        if file is not None:
+            with suppress(OSError):
+                file.close()
 
     def _tell_failed(self, error: OSError) -> None:
         self._tell(

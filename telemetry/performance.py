@@ -13,29 +13,27 @@ SECONDS: Final = 60.0
 
 
 async def summarise(
-    event: str, figures: Callable[[float], Mapping[str, Any] | None], *, seconds: float = SECONDS
+    event: str, figures: Callable[[], Mapping[str, Any] | None], *, seconds: float = SECONDS
 ) -> None:
     """Log figures until cancelled, and then once more.
 
     Args:
         event: its name.
-        figures: returns what was done since it was asked before, which was so many seconds ago; None: nothing.
+        figures: returns what was done since it was called before, or since this began; None: nothing.
         seconds: between two lines.
     """
     began = time.monotonic()
+
+    def tell() -> None:
+        nonlocal began
+        before, began = began, time.monotonic()
+        done = figures()
+        if done is not None:
+            _log.info(event, seconds=round(began - before, 1), **done)
+
     try:
         while True:
             await asyncio.sleep(seconds)
-            began = _summarise(event, figures, began)
+            tell()
     finally:
-        _summarise(event, figures, began)
-
-
-def _summarise(
-    event: str, figures: Callable[[float], Mapping[str, Any] | None], began: float
-) -> float:
-    now = time.monotonic()
-    done = figures(now - began)
-    if done is not None:
-        _log.info(event, seconds=round(now - began, 1), **done)
-    return now
+        tell()

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -45,26 +46,24 @@ def redacted(value: object, *, depth: int = 0) -> Any:
         value: anything.
         depth: lists and mappings around it.
     """
+    clean: Any
     match value:
         case None | bool():
-            return value
-        case int():
-            return int(value) if value.bit_length() <= _MOST_BITS else _kind(value)
+            clean = value
+        case int() if value.bit_length() <= _MOST_BITS:
+            clean = int(value)
         case float():
-            return value if math.isfinite(value) else str(value)
-        case str():
-            return _text(value)
-        case PurePath() | BaseException():
-            return _text(str(value))
+            clean = float(value) if math.isfinite(value) else str(value)
+        case str() | PurePath() | BaseException():
+            clean = _text(str(value))
         case Mapping() if depth < _MOST_DEPTH:
-            items = list(value.items())[:_MOST_ITEMS]
-            return {
-                name: _field(name, item, depth + 1)
-                for name, item in ((_text(str(name)), item) for name, item in items)
-            }
+            items = [(_text(str(name)), item) for name, item in islice(value.items(), _MOST_ITEMS)]
+            clean = {name: _field(name, item, depth + 1) for name, item in items}
         case list() | tuple() | set() | frozenset() if depth < _MOST_DEPTH:
-            return [redacted(item, depth=depth + 1) for item in list(value)[:_MOST_ITEMS]]
-    return _kind(value)
+            clean = [redacted(item, depth=depth + 1) for item in islice(value, _MOST_ITEMS)]
+        case _:
+            clean = f"<{type(value).__name__}>"
+    return clean
 
 
 def _field(name: str, value: object, depth: int) -> Any:
@@ -89,7 +88,3 @@ def _line(line: str) -> str:
     if len(clean) <= _MOST_CHARACTERS and len(head) == len(line):
         return clean
     return f"{clean[:_MOST_CHARACTERS]}… ({len(line):,} characters)"
-
-
-def _kind(value: object) -> str:
-    return f"<{type(value).__name__}>"

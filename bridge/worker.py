@@ -7,9 +7,9 @@ import signal
 import structlog
 
 from bridge.addresses import joined
-from bridge.readiness import say_ready, say_stopping
 from bridge.server import BridgeServer
 from bridge.settings import Settings
+from telemetry.readiness import say_ready, say_stopping
 
 _log = structlog.get_logger()
 

@@ -17,14 +17,14 @@ from typing import Final
 
 import structlog
 
-from detector_service import logs
 from detector_service.addresses import is_local, joined
 from detector_service.builds.cache import BuildStopped
 from detector_service.errors import ConfigurationError, ModelError
-from detector_service.readiness import say_ready, say_stopping
 from detector_service.server import DetectorServer
 from detector_service.settings import Settings, load_settings
+from telemetry import logs
 from telemetry.metrics import Metrics
+from telemetry.readiness import say_ready, say_stopping
 from telemetry.settings import OtelError, OtelSettings, load_otel_settings
 
 _log = structlog.get_logger()
@@ -54,9 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(settings.described())  # noqa: T201 - what was asked for
             return 0
         otel = load_otel_settings()
-        logs.configure(settings)
+        logs.configure(settings.log_file, level=settings.log_level, debug=settings.debug)
         return asyncio.run(_serve(settings, otel))
-    except (ConfigurationError, OtelError) as error:
+    except (ConfigurationError, OtelError, logs.LogFileError) as error:
         return _fail(error, EXIT_CONFIGURATION)
     except ModelError as error:
         return _fail(error, EXIT_MODEL)

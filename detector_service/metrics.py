@@ -18,7 +18,7 @@ from detector_service.stats import Stats
 from telemetry.instruments import Callback, reading
 
 _ROLES: Final[Sequence[Role]] = ("face", "body")
-_OTHER: Final = "other"  # a number that this version's contract has no name for
+_OTHER: Final = "OTHER"  # a number that this version's contract has no name for
 
 
 def observe_stats(meter: Meter, stats: Stats) -> None:
@@ -151,7 +151,7 @@ def _alerts(counts: Mapping[Any, int]) -> Iterable[Observation]:
     for (kind, level), count in dict(counts).items():
         by_name[_name(pb.AlertType, kind), _name(pb.AlertLevel, level)] += count
     return [
-        Observation(count, {"type": kind, "level": level})
+        Observation(count, {"type": kind.lower(), "level": level.lower()})
         for (kind, level), count in by_name.items()
     ]
 
@@ -162,8 +162,8 @@ def _names(enum: Any) -> list[str]:
 
 
 def _name(enum: Any, number: int) -> str:
-    """Return the last part of a value's name, in small letters: `superseded` of DROP_REASON_SUPERSEDED."""
+    """Return the last part of a value's name: SUPERSEDED of DROP_REASON_SUPERSEDED."""
     if not number or number not in enum.values():
         return _OTHER
     prefix = enum.Name(0).removesuffix("UNSPECIFIED")
-    return str(enum.Name(number).removeprefix(prefix).lower())
+    return str(enum.Name(number).removeprefix(prefix))

@@ -5,7 +5,7 @@ import ipaddress
 import threading
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import grpc
 import structlog
@@ -23,6 +23,7 @@ from detector_service.detection import model_files
 from detector_service.detection.detector import Detector
 from detector_service.errors import ConfigurationError, ModelError
 from detector_service.metrics import observe_models, observe_stats, observe_workers
+from detector_service.performance import difference
 from detector_service.pipeline import FrameLimits, Pipeline
 from detector_service.rpc.admin import AdminServicer
 from detector_service.rpc.auth import TokenInterceptor, Tokens
@@ -39,6 +40,7 @@ from telemetry.gpu import find_nvml, observe_gpus
 from telemetry.instruments import NO_METER
 from telemetry.metrics import PROMETHEUS_TEXT, Metrics
 from telemetry.page import Page
+from telemetry.performance import summarise
 
 _log = structlog.get_logger()
 
@@ -66,6 +68,7 @@ class DetectorServer:
         self._meter: Final = NO_METER if metrics is None else metrics.meter
         self.stats: Final = Stats(Timings(self._meter))
         observe_stats(self._meter, self.stats)
+        self._told = self.stats.snapshot(queued=0)  # of which the log has the differences
         self._servicer: Final = DetectorServicer(settings, self.stats)
         self._health: Final = health.aio.HealthServicer()
         endpoints: dict[str, Endpoint] = {"/health/live": _live}
@@ -77,7 +80,7 @@ class DetectorServer:
         self._server: grpc.aio.Server | None = None
         self._detector: Detector | None = None
         self._workers: Workers[Job, Answer] | None = None
-        self._lag_watch: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
         self._going_down: Final = threading.Event()
         self._reloading: Final = asyncio.Lock()
         self._reloads: Final[set[asyncio.Task[Detector]]] = set()
@@ -112,7 +115,10 @@ class DetectorServer:
         if settings.admin_port != "off":
             self.admin_port = await self._admin_http.listen(settings.host, settings.admin_port)
         await self._server.start()
-        self._lag_watch = asyncio.create_task(watch_lag(self.stats.lagged))
+        self._watches = [
+            asyncio.create_task(watch_lag(self.stats.lagged)),
+            asyncio.create_task(summarise("service.performance", self._figures)),
+        ]
         return port
 
     async def load(self) -> None:
@@ -254,8 +260,9 @@ class DetectorServer:
             await self._server.stop(_WATCHERS_SECONDS)
         if self._reloads:
             await asyncio.wait(self._reloads)
-        if self._lag_watch is not None:
-            self._lag_watch.cancel()
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
         if self._workers is not None:
             await self._workers.close()
         if self._detector is not None:
@@ -296,6 +303,13 @@ class DetectorServer:
     def _serving(self) -> Detector:
         assert self._detector is not None
         return self._detector
+
+    def _figures(self) -> dict[str, Any] | None:
+        queued = self._workers.waiting if self._workers is not None else 0
+        before, self._told = self._told, self.stats.snapshot(queued=queued)
+        figures = difference(before, self._told, self.stats.recent)
+        self.stats.recent.clear()
+        return figures
 
 
 async def _live(_: web.BaseRequest) -> web.Response:

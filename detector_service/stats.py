@@ -13,6 +13,7 @@ from detector_service.durations import duration, seconds
 from detector_service.timings import STAGES, Timings
 
 _LAG_SAMPLES: Final = 1200  # a minute of them, see telemetry.event_loop
+_RECENT: Final = 4096  # frames; enough for the percentiles of a minute
 _NANOS: Final = 1_000_000_000
 #: Seconds. A result that would be older, or of the future, says that the client's clock goes wrong.
 _OLDEST: Final = 3600.0
@@ -34,6 +35,7 @@ class Stats:
         refusals: calls and streams that ended with a status other than OK, by reason.
         alerts: that results carried, by type and level.
         batches: those that engines ran which serve no more, by the images in them.
+        recent: seconds that the last results took.
         loop_lag: seconds, of the last minute.
     """
 
@@ -50,6 +52,7 @@ class Stats:
         default_factory=Counter
     )
     batches: Counter[int] = field(default_factory=Counter)
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
     loop_lag: deque[float] = field(default_factory=lambda: deque(maxlen=_LAG_SAMPLES))
     _started: float = field(default_factory=time.monotonic)
     _processing: float = 0.0
@@ -63,6 +66,7 @@ class Stats:
         self.processed += 1
         took = seconds(answer.processing_time)
         self._processing += took
+        self.recent.append(took)
         self.timings.frame(took)
         for stage in STAGES:
             took = seconds(getattr(answer.stage_times, stage))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
+import structlog
 from crowd.detector.v1 import detector_pb2 as pb
 
 from detector_service.errors import ConfigurationError
@@ -85,7 +86,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         if refusal is None:
             return handler
         self._stats.refusals[refusal.reason] += 1
-        return _refusing(handler, refusal)
+        return _refusing(handler, refusal, method)
 
     def _refusal(self, metadata: dict[str, str | bytes], *, for_admins: bool) -> CallRefused | None:
         if self._users is None and not for_admins:
@@ -130,10 +131,11 @@ def _unauthenticated(message: str) -> CallRefused:
     return CallRefused(grpc.StatusCode.UNAUTHENTICATED, pb.ERROR_REASON_UNAUTHENTICATED, message)
 
 
-def _refusing(handler: Any, refusal: CallRefused) -> Any:
+def _refusing(handler: Any, refusal: CallRefused, method: str) -> Any:
     """Return a handler of the same kind, which is what grpc demands, that only refuses."""
 
     async def refuse(_request: Any, context: Any) -> None:
+        structlog.contextvars.bind_contextvars(call=method.rpartition("/")[2])
         await refusal.end(context)
 
     make = {

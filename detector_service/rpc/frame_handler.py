@@ -4,7 +4,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import structlog
 from crowd.detector.v1 import detector_pb2 as pb
@@ -16,6 +16,7 @@ from detector_service.durations import duration
 from detector_service.errors import FrameRefused
 from detector_service.frame_settings import FrameSettings, InvalidFieldError, check_name
 from detector_service.pipeline import Pipeline
+from detector_service.rpc.status import reason_name
 
 _log = structlog.get_logger()
 
@@ -32,6 +33,7 @@ class Job:
         settings: what applies where the frame sets nothing.
         sequence: its number in its call, from 1.
         arrived: when it came, by time.perf_counter.
+        stream: its name in the log; empty for a unary call's.
     """
 
     frame: pb.Frame
@@ -39,6 +41,7 @@ class Job:
     settings: FrameSettings
     sequence: int
     arrived: float
+    stream: str = ""
 
 
 class FrameHandler:
@@ -64,11 +67,21 @@ class FrameHandler:
         try:
             return self._answer(job, about, abandoned)
         except FrameRefused as refused:
+            _log.warning(
+                "frame.refused",
+                **_whose(job, about),
+                reason=reason_name(refused.reason),
+                message=str(refused),
+            )
             return pb.FrameError(frame=about, reason=refused.reason, message=str(refused))
         except Exception:  # noqa: BLE001 - one frame must not end the thread
             decoded = about.width > 0
             _log.exception(
-                "frame.failed", camera=about.camera, sequence=job.sequence, decoded=decoded
+                "frame.failed",
+                **_whose(job, about),
+                decoded=decoded,
+                message=f"{'inference' if decoded else 'decoding'} failed, and the client is told so; where other "
+                "frames fail as well, the exception says what to mend: the model, its engine or the machine",
             )
             return pb.FrameError(
                 frame=about,
@@ -124,6 +137,12 @@ class FrameHandler:
                 total_people=people,
                 crowd_threshold=threshold,
             )
+
+
+def _whose(job: Job, about: pb.FrameInfo) -> dict[str, Any]:
+    """Return what the log says of where a frame is from; unary calls have no stream, nor need they name a camera."""
+    known = {"stream": job.stream, "camera": about.camera, "sequence": job.sequence}
+    return {name: value for name, value in known.items() if value}
 
 
 def _checked(job: Job, about: pb.FrameInfo) -> FrameSettings:

@@ -2,12 +2,14 @@
 
 import asyncio
 import math
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
 from typing import Any, Final, Protocol, TypeVar
 
 import grpc
+import structlog
 from crowd.detector.v1 import detector_pb2 as pb
 from crowd.detector.v1 import detector_pb2_grpc
 
@@ -41,10 +43,11 @@ _Context = Any  # grpc.aio.ServicerContext; the generated base class wants a typ
 def ends_with_status(
     call: Callable[[_Servicer, _Request, _Context], Awaitable[_Response]],
 ) -> Callable[[_Servicer, _Request, _Context], Awaitable[_Response]]:
-    """Turn a CallRefused into the call's status, and count it."""
+    """Turn a CallRefused into the call's status, and count it; what is logged meanwhile names the call."""
 
     @wraps(call)
     async def wrapped(servicer: _Servicer, request: _Request, context: _Context) -> _Response:
+        structlog.contextvars.bind_contextvars(call=call.__name__)  # in a task of its own
         try:
             return await call(servicer, request, context)
         except CallRefused as refused:
@@ -108,7 +111,9 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
                 "close one, or try again later",
                 retry_after=5.0,
             )
-        session = StreamSession(context, workers, self._settings, self.stats)
+        stream = secrets.token_hex(4)
+        structlog.contextvars.bind_contextvars(stream=stream)
+        session = StreamSession(context, workers, self._settings, self.stats, stream)
         self._sessions.add(session)
         try:
             await session.run()

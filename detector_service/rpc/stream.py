@@ -8,6 +8,7 @@ from collections import Counter, deque
 from typing import Any, Final
 
 import grpc
+import structlog
 from crowd.detector.v1 import detector_pb2 as pb
 from google.protobuf.message import DecodeError
 
@@ -19,12 +20,14 @@ from detector_service.frame_settings import (
     check_stream_config,
 )
 from detector_service.rpc.frame_handler import Answer, Job
-from detector_service.rpc.status import CallRefused, shutting_down
+from detector_service.rpc.status import CallRefused, drop_name, reason_name, shutting_down
 from detector_service.scheduling.rate_limiter import RateLimiter
 from detector_service.scheduling.reorder_buffer import ReorderBuffer
 from detector_service.scheduling.workers import Workers
 from detector_service.settings import Settings
 from detector_service.stats import Stats
+
+_log = structlog.get_logger()
 
 #: Answers of one stream that may be on their way to the client beyond what is being worked on: with
 #: none, a worker would wait for the network before it could take the stream's next frame.
@@ -50,11 +53,23 @@ class StreamSession:
         workers: Workers[Job, Answer],
         settings: Settings,
         stats: Stats,
+        name: str,
     ) -> None:
+        """Make it.
+
+        Args:
+            context: of the call.
+            workers: that answer frames.
+            settings: as read.
+            stats: of the service.
+            name: by which the log knows the stream.
+        """
         self._context: Final[Any] = context
         self._workers: Final = workers
         self._settings: Final = settings
         self._stats: Final = stats
+        self._name: Final = name
+        self._began: Final = time.monotonic()
         self._max_in_flight: Final = workers.count + _ANSWERS_UNDER_WAY
         self._seat: Final = workers.join(
             self._deliver,
@@ -92,6 +107,7 @@ class StreamSession:
         self._stats.active_streams += 1
         self._reader = asyncio.create_task(self._read())
         self._reader.add_done_callback(lambda _: self._changed.set())
+        how = "CLIENT_LEFT"
         try:
             while self._open_frames or not (self._reader.done() or self._ending):
                 if not self._unsent:
@@ -104,6 +120,10 @@ class StreamSession:
                 await self._farewell(self._reader)
                 raise self._ending
             self._reader.result()
+            how = "COMPLETED"
+        except CallRefused as refused:
+            how = reason_name(refused.reason)
+            raise
         finally:
             self._reader.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
@@ -111,6 +131,20 @@ class StreamSession:
             self._workers.leave(self._seat)
             self._stats.abandoned += self._open_frames
             self._stats.active_streams -= 1
+            self._log_end(how)
+
+    def _log_end(self, how: str) -> None:
+        _log.info(
+            "stream.ended",
+            camera=self._config.camera,
+            reason=how,
+            seconds=round(time.monotonic() - self._began, 3),
+            frames_received=self._summary.frames_received,
+            frames_processed=self._summary.results,
+            frames_failed=self._summary.errors,
+            frames_dropped={drop_name(reason): count for reason, count in self._dropped.items()},
+            frames_abandoned=self._open_frames,
+        )
 
     def drain(self) -> None:
         """Take no more frames; answer those that were accepted, then end the stream.
@@ -208,7 +242,12 @@ class StreamSession:
             self._drop(pb.DROP_REASON_RATE_LIMITED, was_accepted=False)
             return
         job = Job(
-            frame, self._config.camera, self._frame_settings, self._summary.frames_received, now
+            frame,
+            self._config.camera,
+            self._frame_settings,
+            self._summary.frames_received,
+            now,
+            self._name,
         )
         self._open_frames += 1
         self._workers.put(self._seat, job, size=frame.ByteSize(), expires=now + self._max_age)

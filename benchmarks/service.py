@@ -65,7 +65,7 @@ def start_detector(folder: Path, log_level: str = "WARNING", **settings: str) ->
         settings: environment variables.
     """
     port = free_port()
-    given = {"GRPC_PORT": str(port), "LOG_LEVEL": log_level}
+    given = {"GRPC_PORT": str(port), "ADMIN_PORT": "off", "LOG_LEVEL": log_level}
     given["LOG_FILE"] = str(folder / f"service-{port}.log")
     child = Child(folder, ["-m", "detector_service"], _environment(given | settings))
     return child, f"127.0.0.1:{port}"

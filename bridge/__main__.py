@@ -6,19 +6,21 @@ signal cut the drain short; with several workers, the code of one that could not
 
 import argparse
 import asyncio
+import logging
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Final
 
 import structlog
 
-from bridge import logs, ports
+from bridge import ports
 from bridge.addresses import joined
 from bridge.connections import new_slots_file
 from bridge.errors import ConfigurationError
 from bridge.settings import Settings, load_settings
 from bridge.supervisor import Command, Supervisor
-from telemetry import tracing
+from telemetry import logs, tracing
 from telemetry.settings import OtelError, load_otel_settings
 
 EXIT_CONFIGURATION: Final = 2
@@ -49,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(settings.described())  # noqa: T201 - what was asked for
             return 0
         otel = load_otel_settings()
-        logs.configure(settings, options.worker)
+        _configure_log(settings, options.worker)
         if settings.bridge_workers > 1 and not options.worker:
             return asyncio.run(_watch_workers(settings))
         from bridge.worker import serve  # noqa: PLC0415 - who watches workers needs no gRPC
@@ -62,10 +64,35 @@ def main(arguments: list[str] | None = None) -> int:
         finally:
             if tracer is not None:
                 tracer.close()
-    except (ConfigurationError, OtelError) as error:
+    except (ConfigurationError, OtelError, logs.LogFileError) as error:
         for line in str(error).splitlines():
             print(f"detector-bridge: {line}", file=sys.stderr)  # noqa: T201 - before or beside the log
         return EXIT_CONFIGURATION
+
+
+def log_path(log_file: Path, worker: int = 0) -> Path:
+    """Return where a process of the bridge logs: beside the detector's file, for two writers would spoil one.
+
+    Args:
+        log_file: LOG_FILE.
+        worker: a worker's number, from 1; 0 for the only process, or the one that watches workers.
+    """
+    end = f".bridge.{worker}" if worker else ".bridge"
+    return log_file.with_name(f"{log_file.stem}{end}{log_file.suffix}")
+
+
+def _configure_log(settings: Settings, worker: int) -> None:
+    path = log_path(settings.log_file, worker)
+    logs.configure(path, level=settings.log_level, debug=settings.debug)
+    # It has two lines to say of each connection; what matters of one the bridge says itself.
+    library = logging.getLogger("websockets.server")
+    library.setLevel(logging.ERROR)
+    library.addFilter(_is_a_fault_of_ours)
+
+
+def _is_a_fault_of_ours(record: logging.LogRecord) -> bool:
+    """Return whether the WebSocket library's error is more than a client that did not shake hands."""
+    return record.getMessage() != "opening handshake failed"
 
 
 async def _watch_workers(settings: Settings) -> int:

@@ -171,7 +171,12 @@ class DetectorStream:
             if ended.refused is not None:
                 await self._refuse(ended.refused, ended.details)
                 continue
-            _log.info("stream.ended", detector=link.address, reason=ended.details)
+            _log.info(
+                "detector.stream_ended",
+                camera=self.config.camera,
+                detector=link.address,
+                reason=ended.details,
+            )
             avoid = link
             if ended.answered:
                 failures, pause = 0, first_pause

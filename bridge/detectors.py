@@ -175,7 +175,12 @@ class Detectors:
             )
         except grpc.aio.AioRpcError as error:
             if error.code() != grpc.StatusCode.UNIMPLEMENTED:
-                _log.warning("alert.not_reported", detector=link.address, reason=error.details())
+                _log.warning(
+                    "alert.not_reported",
+                    detector=link.address,
+                    reason=error.details(),
+                    message="the detector did not take an alert of the bridge's, which nobody will see; its own log says why",
+                )
 
     def unavailable(self) -> str:
         """Say that none serves, and what to do about it."""

@@ -1,7 +1,7 @@
 """The spans of connections and of their frames; docs/traces.md lists them.
 
 A connection has a span as it begins and one as it ends. Its frames have traces of their own, or places in those of the
-pages that sent them; see `detector_service.frame_trace`.
+pages that sent them; see `detector_service.rpc.frame_trace`.
 """
 
 import time

@@ -3,7 +3,7 @@
 import asyncio
 import ipaddress
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from crowd.detector.v1 import detector_pb2 as pb
@@ -22,10 +22,11 @@ from bridge.detectors import Detectors
 from bridge.errors import ErrorCode, Refused
 from bridge.events import Authenticate
 from bridge.http import HttpSide, header
-from bridge.refusal_log import RefusalLog
 from bridge.refusals import error_event
 from bridge.session import GOES_DOWN, Session
 from bridge.settings import Settings
+from bridge.stats import Stats, difference
+from telemetry.performance import summarise
 
 if TYPE_CHECKING:  # imported where frames are traced
     from telemetry.tracer import Tracer
@@ -93,7 +94,9 @@ class BridgeServer:
         self._server: Server | None = None
         self._draining = False
         self._reporting: asyncio.Task[None] | None = None
-        self._refusals: Final = RefusalLog()
+        self.stats: Final = Stats()
+        self._told = self.stats.snapshot()  # of which the log has the differences
+        self._summary: asyncio.Task[None] | None = None
 
     async def listen(self) -> int:
         """Open the port; return its number.
@@ -134,6 +137,7 @@ class BridgeServer:
         except OSError as error:
             await self._detectors.close()
             raise ports.cannot_listen(settings.host, settings.port, error) from error
+        self._summary = asyncio.create_task(summarise("bridge.performance", self._figures))
         return int(self._server.sockets[0].getsockname()[1])
 
     async def drain(self) -> None:
@@ -158,15 +162,29 @@ class BridgeServer:
             async with asyncio.timeout(self._settings.drain_timeout):
                 await server.wait_closed()
         except TimeoutError:
-            _log.warning("bridge.cut_off", connections=self._acceptor.cut_off())
+            _log.warning(
+                "bridge.cut_off",
+                connections=self._acceptor.cut_off(),
+                message="DRAIN_TIMEOUT was over before these were closed; raise it, or look for clients that do not read",
+            )
             await server.wait_closed()
         if self._reporting is not None:
             self._reporting.cancel()
-        self._refusals.close()
+        if self._summary is not None:
+            self._summary.cancel()
+            await asyncio.gather(self._summary, return_exceptions=True)
         await self._detectors.close()
 
+    def _figures(self) -> dict[str, Any] | None:
+        before, self._told = self._told, self.stats.snapshot()
+        return difference(before, self._told)
+
+    def _note_refused(self, reason: str, message: str) -> None:
+        self.stats.refused[reason] += 1
+        _log.warning("connection.refused", reason=reason, message=message)
+
     def _cut_off(self) -> None:
-        self._refusals.add(
+        self._note_refused(
             "TCP_CONNECTIONS",
             f"{transport.HEADROOM} TCP connections more than MAX_CONCURRENT_CONNECTIONS are open, or of one client "
             f"{transport.ADDRESS_HEADROOM} more than MAX_CONNECTIONS_PER_ADDRESS; what comes beyond is cut off. Raise "
@@ -190,7 +208,7 @@ class BridgeServer:
             finally:
                 self._slots.give_back(slot)
         except Refused as refused:
-            self._refusals.add(refused.code, str(refused))
+            self._note_refused(refused.code, str(refused))
             full = refused.code is ErrorCode.CONNECTION_LIMIT
             code = CloseCode.TRY_AGAIN_LATER if full else CloseCode.POLICY_VIOLATION
             await _turn_away(websocket, refused, code)
@@ -203,8 +221,10 @@ class BridgeServer:
             protocols.PROTOCOLS[websocket.subprotocol or protocols.JSON],
             self._detectors,
             self._settings,
-            self._tracer,
+            stats=self.stats,
+            tracer=self._tracer,
         )
+        self.stats.connections += 1
         self._sessions.add(session)
         if self._draining:
             session.drain()

@@ -1,6 +1,7 @@
 """One client's connection, from its first event to its last: what it sends, what it is told, in what order."""
 
 import asyncio
+import secrets
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -21,6 +22,7 @@ from bridge.frame_queue import Entry, FrameQueue, Message
 from bridge.rate_limit import Bursts, Pace, TokenBucket
 from bridge.refusals import echo, error_event
 from bridge.settings import Settings
+from bridge.stats import Stats
 from telemetry.trace_context import TraceContext
 
 if TYPE_CHECKING:  # imported where frames are traced
@@ -61,11 +63,14 @@ class Session:
         protocol: protocols.WireProtocol,
         detectors: Detectors,
         settings: Settings,
+        *,
+        stats: Stats,
         tracer: "Tracer | None" = None,
     ) -> None:
         self._websocket: Final = websocket
         self._protocol: Final = protocol
         self._settings: Final = settings
+        self._stats: Final = stats
         self._client_id: Final = str(websocket.id)
         self._bucket: Final = TokenBucket(settings.max_frame_rate, settings.max_frame_burst)
         self._too_soon: Final = Bursts()
@@ -103,6 +108,8 @@ class Session:
 
     async def run(self) -> None:
         """Serve until the client leaves, is silent for too long, or `drain` was called."""
+        # What this task, those that it starts and their timers log names the connection; by no name that others know.
+        structlog.contextvars.bind_contextvars(stream=secrets.token_hex(4))
         closed = asyncio.create_task(self._websocket.wait_closed())
         closed.add_done_callback(lambda _: self._fewer.set())
         try:
@@ -123,11 +130,11 @@ class Session:
             self._queue.clear()
             if self._trace is not None:
                 self._trace.ended(self._received, self._websocket.close_code)
-            self._streaming = None
+            camera, self._streaming = self._stream.config.camera, None
             del self._stream, self._alerts
             _log.info(
                 "session.ended",
-                client_id=self._client_id,
+                camera=camera,
                 messages=self._received,
                 close_code=self._websocket.close_code,
             )
@@ -183,6 +190,7 @@ class Session:
 
     async def _take(self, message: str | bytes) -> None:
         self._received += 1
+        self._stats.messages_in += 1
         sequence = self._received
         now = time.monotonic()
         arrived = time.perf_counter()
@@ -208,7 +216,8 @@ class Session:
         Raises:
             Refused: RATE_LIMITED, for the first of a burst.
         """
-        self._drops[_RATE_LIMITED] += 1
+        self._stats.frames += 1
+        self._note_drops(_RATE_LIMITED)
         if self._too_soon.begins(now):
             raise Refused(
                 ErrorCode.RATE_LIMITED,
@@ -245,6 +254,7 @@ class Session:
                 pass  # it is in already
 
     def _take_frame(self, incoming: protocols.IncomingFrame, sequence: int, arrived: float) -> None:
+        self._stats.frames += 1
         (request, size, context), most = incoming.frame, self._settings.max_frame_bytes
         if size > most:
             raise Refused(
@@ -254,7 +264,7 @@ class Session:
             )
         trace = None if self._trace is None else self._trace.frame(context, sequence, arrived)
         if not self._pace.admit(time.monotonic()):
-            self._drops[_RATE_LIMITED] += 1
+            self._note_drops(_RATE_LIMITED)
             if trace is not None:
                 trace.dropped(_RATE_LIMITED)
             return
@@ -270,9 +280,13 @@ class Session:
         )
         dropped = self._queue.put_frame(entry)
         if dropped:
-            self._drops[_CLIENT_SLOW if self._writing.locked() else _SUPERSEDED] += dropped
+            self._note_drops(_CLIENT_SLOW if self._writing.locked() else _SUPERSEDED, dropped)
         self._stream.wake()
         self._start_streaming()
+
+    def _note_drops(self, reason: str, count: int = 1) -> None:
+        self._drops[reason] += count
+        self._stats.dropped[reason] += count
 
     def _start_streaming(self) -> None:
         if self._streaming is None:
@@ -285,7 +299,12 @@ class Session:
             return
         error = task.exception()
         if error is not None and not isinstance(error, ConnectionClosed):
-            _log.error("session.failed", client_id=self._client_id, exc_info=error)
+            _log.error(
+                "session.failed",
+                camera=self._stream.config.camera,
+                message="a fault of the bridge: its client's connection is cut off. Report the exception",
+                exc_info=error,
+            )
             if self._websocket.state is State.OPEN:
                 self._websocket.transport.abort()
 
@@ -293,6 +312,7 @@ class Session:
 
     async def on_answer(self, entry: Entry, response: pb.StreamDetectionsResponse) -> None:
         """Tell what became of a frame, once the frames before it are answered."""
+        self._stats.results += response.HasField("result")
         entry.answer = self._protocol.answer(
             response, entry.sequence, entry.timestamp, self._told_drops()
         )
@@ -338,15 +358,23 @@ class Session:
 
     def on_drops(self, drops: Iterable[pb.DropCount], lost: int) -> None:
         """Count frames that were dropped elsewhere; the next answer tells of them."""
-        self._drops.update(translation.named_drops(drops))
+        for reason, count in translation.named_drops(drops).items():
+            self._note_drops(reason, count)
         if lost:
-            self._drops[translation.LOST] += lost
+            self._note_drops(translation.LOST, lost)
         self._fewer.set()
 
     # ---- What the client is told ----
 
     async def _refuse(self, refused: Refused, sequence: int, arrived: float) -> None:
         """Answer a message with an error, once the frames before it are answered."""
+        self._stats.refused[refused.code] += 1
+        _log.warning(
+            "message.refused",
+            camera=self._stream.config.camera,
+            reason=refused.code,
+            message=str(refused),
+        )
         entry = Entry(sequence)
         if self._trace is not None and refused.code in _OF_FRAMES:
             entry.trace = self._trace.frame(TraceContext(), sequence, arrived)
@@ -405,6 +433,7 @@ class Session:
         giving_up = asyncio.get_running_loop().call_later(limit, self._give_up)
         try:
             await self._websocket.send(message.data, text=message.text)
+            self._stats.messages_out += 1
         finally:
             giving_up.cancel()
 
@@ -414,7 +443,13 @@ class Session:
         There is no telling it why: a close frame would wait behind what it does not read.
         """
         seconds = self._settings.websocket_write_timeout
-        _log.info("client.not_reading", client_id=self._client_id, seconds=seconds)
+        camera = self._stream.config.camera
+        _log.warning(
+            "client.not_reading",
+            camera=camera,
+            message=f"nothing could be sent to it for {seconds:g} s (WEBSOCKET_WRITE_TIMEOUT), so its connection is cut "
+            "off; it must read what it is sent",
+        )
         self._websocket.transport.abort()
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bridge.addresses import joined
-from bridge.readiness import say_ready, say_stopping
 from bridge.server import BridgeServer
 from bridge.settings import Settings
+from telemetry.readiness import say_ready, say_stopping
 
 if TYPE_CHECKING:  # imported where frames are traced
     from telemetry.tracer import Tracer

@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from detector_service import logs
 from detector_service.addresses import is_local, joined
 from detector_service.builds.cache import BuildStopped
 from detector_service.errors import ConfigurationError, ModelError
-from detector_service.readiness import say_ready, say_stopping
 from detector_service.server import DetectorServer
 from detector_service.settings import Settings, load_settings
-from telemetry import tracing
-from telemetry.settings import OtelError, load_otel_settings
+from telemetry import logs, tracing
+from telemetry.metrics import Metrics
+from telemetry.readiness import say_ready, say_stopping
+from telemetry.settings import OtelError, OtelSettings, load_otel_settings
 
 if TYPE_CHECKING:  # imported where frames are traced
-    from detector_service.frame_trace import Traces
+    from detector_service.rpc.frame_trace import Traces
     from telemetry.tracer import Tracer
 
 _log = structlog.get_logger()
@@ -58,14 +58,14 @@ def main(arguments: list[str] | None = None) -> int:
             print(settings.described())  # noqa: T201 - what was asked for
             return 0
         otel = load_otel_settings()
-        logs.configure(settings)
+        logs.configure(settings.log_file, level=settings.log_level, debug=settings.debug)
         tracer = tracing.start("crowd-detector", otel)
         try:
-            return asyncio.run(_serve(settings, tracer))
+            return asyncio.run(_serve(settings, otel, tracer))
         finally:
             if tracer is not None:
                 tracer.close()
-    except (ConfigurationError, OtelError) as error:
+    except (ConfigurationError, OtelError, logs.LogFileError) as error:
         return _fail(error, EXIT_CONFIGURATION)
     except ModelError as error:
         return _fail(error, EXIT_MODEL)
@@ -77,9 +77,10 @@ def _fail(error: Exception, code: int) -> int:
     return code
 
 
-async def _serve(settings: Settings, tracer: "Tracer | None") -> int:
+async def _serve(settings: Settings, otel: OtelSettings, tracer: "Tracer | None") -> int:
     stop, hang_up = _on_signals()
-    server = DetectorServer(settings, _traces(tracer))
+    metrics = Metrics("crowd-detector", otel)
+    server = DetectorServer(settings, metrics, _traces(tracer))
     try:
         port = await server.listen()
         loading = asyncio.create_task(server.load())
@@ -104,13 +105,14 @@ async def _serve(settings: Settings, tracer: "Tracer | None") -> int:
         return 0
     finally:
         await server.drain()
+        await asyncio.to_thread(metrics.close)
         _log.info("service.stopped")
 
 
 def _traces(tracer: "Tracer | None") -> "Traces | None":
     if tracer is None:
         return None
-    from detector_service.frame_trace import Traces  # noqa: PLC0415 - with OpenTelemetry
+    from detector_service.rpc.frame_trace import Traces  # noqa: PLC0415 - with OpenTelemetry
 
     return Traces(tracer)
 

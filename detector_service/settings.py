@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     # Where it listens, and who may come in.
     host: str = "0.0.0.0"  # noqa: S104 - the documented default; the log says so when no token is asked for
     grpc_port: int = Field(50051, ge=0, le=65535, description="0 takes a free one")
+    admin_port: Annotated[int, Field(ge=0, le=65535)] | Literal["off"] = Field(
+        9464, description="0 takes a free one; `off` opens none"
+    )
     tls_cert_file: _File | None = None
     tls_key_file: _File | None = None
     tls_client_ca_file: _File | None = None

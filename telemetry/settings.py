@@ -66,13 +66,13 @@ class OtelSettings(BaseSettings):
     otel_exporter_otlp_metrics_endpoint: _Endpoint | None = None
     otel_exporter_otlp_protocol: _Protocol = "grpc"
     otel_exporter_otlp_metrics_protocol: _Protocol = "grpc"
-    otel_exporter_otlp_timeout: float = Field(10.0, gt=0, le=3600, description="seconds")
+    otel_exporter_otlp_timeout: float = Field(default=10.0, gt=0, le=3600, description="seconds")
     otel_exporter_otlp_metrics_timeout: float | None = Field(
-        None, gt=0, le=3600, description="seconds"
+        default=None, gt=0, le=3600, description="seconds"
     )
     otel_metrics_exporter: _Exporter = "otlp"
     otel_metric_export_interval: float = Field(
-        60_000, ge=100, le=86_400_000, description="milliseconds"
+        default=60_000, ge=100, le=86_400_000, description="milliseconds"
     )
 
     @property

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _AT_A_FREE_PORT = {
     "HOST": "127.0.0.1",
     "GRPC_PORT": "0",
+    "ADMIN_PORT": "off",
     "PORT": "0",
     # As pytest has it, so that what is started is what is tested.
     "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "clients" / "python", ROOT / "protos"))),
@@ -40,7 +41,8 @@ class Running:
 @asynccontextmanager
 async def serving(*, load: bool = True, **settings: Any) -> AsyncIterator[Running]:
     """Run a service in this process; what is not set has its default."""
-    effective = load_settings(_env_file=None, **({"host": "127.0.0.1", "grpc_port": 0} | settings))
+    known = {"host": "127.0.0.1", "grpc_port": 0, "admin_port": "off"}
+    effective = load_settings(_env_file=None, **(known | settings))
     server = DetectorServer(effective)
     try:
         port = await server.listen()

@@ -39,6 +39,7 @@ BRIDGE_NEEDS = (
     "pydantic_core",
     "pydantic_settings",
     "structlog",
+    "telemetry",
     "typing_inspection",
     "websockets",
 )
@@ -90,6 +91,8 @@ def test_the_wheel_carries_the_code_the_contract_and_the_model(tmp_path: Path) -
         "crowd_detector/py.typed",
         "bridge/server.py",
         "bridge/py.typed",
+        "telemetry/logs.py",
+        "telemetry/py.typed",
         "detector_service/server.py",
         "detector_service/embedded/crowd-n.onnx",
         "detector_service/embedded/astronaut.jpg",

@@ -129,7 +129,7 @@ async def test_who_looks_on_is_told_what_to_try_next(tmp_path: Path) -> None:
         "-m",
         "detector_service",
         cwd=tmp_path,
-        env=os.environ | {"HOST": "127.0.0.1", "GRPC_PORT": "0"},
+        env=os.environ | {"HOST": "127.0.0.1", "GRPC_PORT": "0", "ADMIN_PORT": "off"},
         stderr=side,
     )
     os.close(side)

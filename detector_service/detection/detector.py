@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -111,6 +112,13 @@ class Detector:
             max(letterbox.inner_width for letterbox in letterboxes),
             max(letterbox.inner_height for letterbox in letterboxes),
         )
+
+    def batches(self) -> Counter[int]:
+        """Return how many batches the engines have run, by the images in them."""
+        total: Counter[int] = Counter()
+        for model in self.models:
+            total.update(dict(model.engine.batches))  # a copy, for workers go on counting
+        return total
 
     def worker(self) -> "DetectorWorker":
         """Return what one thread needs to detect."""

@@ -1,5 +1,6 @@
 """What an engine is: it takes prepared images and gives raw predictions, and knows nothing else."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -96,6 +97,11 @@ class Engine(Protocol):
     @property
     def input_shape(self) -> InputShape:
         """The sizes that the model demands."""
+        ...
+
+    @property
+    def batches(self) -> Counter[int]:
+        """Batches that it has run, by the images in them; none where it runs each image by itself."""
         ...
 
     def request(self) -> Request:

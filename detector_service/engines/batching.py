@@ -6,7 +6,7 @@ So a lone image is never kept waiting for company, and under load batches fill b
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final, Generic, TypeVar
 
@@ -46,7 +46,11 @@ class Ticket(Generic[Image, Answer]):
 
 
 class Batcher(Generic[Image, Answer]):
-    """A device that runs batches of images of one kind; may be used from any thread."""
+    """A device that runs batches of images of one kind; may be used from any thread.
+
+    Attributes:
+        batches: that were run, by the images in them.
+    """
 
     def __init__(self, run: Callable[[Sequence[Image]], Sequence[Answer]], most: int) -> None:
         """Make it.
@@ -60,6 +64,7 @@ class Batcher(Generic[Image, Answer]):
         self._limit: Final = most
         self._most = most
         self._fitted = 0
+        self.batches: Final[Counter[int]] = Counter()
         self._turn: Final = threading.Condition()
         self._busy = False
         self._waiting: Final[deque[Ticket[Image, Answer]]] = deque()
@@ -131,6 +136,7 @@ class Batcher(Generic[Image, Answer]):
             for ticket, answer in zip(batch, answers, strict=True):
                 ticket.batch = ran
                 ticket.answer = answer
+            self.batches[len(batch)] += 1
             self._grow()
             return
         self._work(batch[:half])

@@ -6,6 +6,7 @@ finished detections: a few hundred bytes an image. On a processor the same code 
 """
 
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -99,6 +100,11 @@ class DeviceEngine:
     def on_gpu(self) -> bool:
         """Whether the device is a GPU."""
         return self.device != "cpu"
+
+    @property
+    def batches(self) -> Counter[int]:
+        """Batches that were run, by the images in them."""
+        return self.batcher.batches
 
     def request(self) -> "DeviceRequest":
         """Return a request of its own for a worker thread."""

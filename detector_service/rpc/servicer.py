@@ -2,12 +2,14 @@
 
 import asyncio
 import math
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import grpc
+import structlog
 from crowd.detector.v1 import detector_pb2 as pb
 from crowd.detector.v1 import detector_pb2_grpc
 
@@ -24,9 +26,15 @@ from detector_service.settings import Settings
 from detector_service.stats import Stats
 
 if TYPE_CHECKING:  # imported where frames are traced
-    from detector_service.frame_trace import CallTrace, Traces
+    from detector_service.rpc.frame_trace import CallTrace, Traces
 
-_Servicer = TypeVar("_Servicer")
+
+class _Counting(Protocol):
+    @property
+    def stats(self) -> Stats: ...
+
+
+_Servicer = TypeVar("_Servicer", bound=_Counting)
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
 #: How long a status may take to reach its client.
@@ -38,13 +46,15 @@ _Context = Any  # grpc.aio.ServicerContext; the generated base class wants a typ
 def ends_with_status(
     call: Callable[[_Servicer, _Request, _Context], Awaitable[_Response]],
 ) -> Callable[[_Servicer, _Request, _Context], Awaitable[_Response]]:
-    """Turn a CallRefused into the call's status."""
+    """Turn a CallRefused into the call's status, and count it; what is logged meanwhile names the call."""
 
     @wraps(call)
     async def wrapped(servicer: _Servicer, request: _Request, context: _Context) -> _Response:
+        structlog.contextvars.bind_contextvars(call=call.__name__)  # in a task of its own
         try:
             return await call(servicer, request, context)
         except CallRefused as refused:
+            servicer.stats.refusals[refused.reason] += 1
             try:
                 async with asyncio.timeout(_STATUS_SECONDS):
                     await refused.end(context)
@@ -65,7 +75,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
     def __init__(self, settings: Settings, stats: Stats, traces: "Traces | None" = None) -> None:
         self._settings: Final = settings
         self._traces: Final = traces
-        self._stats: Final = stats
+        self.stats: Final = stats
         self._detector: Detector | None = None
         self._workers: Workers[Job, Answer] | None = None
         self._draining = False
@@ -105,7 +115,11 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
                 "close one, or try again later",
                 retry_after=5.0,
             )
-        session = StreamSession(context, workers, self._settings, self._stats, self._traces)
+        stream = secrets.token_hex(4)
+        structlog.contextvars.bind_contextvars(stream=stream)
+        session = StreamSession(
+            context, workers, self._settings, self.stats, name=stream, traces=self._traces
+        )
         self._sessions.add(session)
         try:
             await session.run()
@@ -164,7 +178,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
     async def GetStats(self, request: pb.GetStatsRequest, context: _Context) -> pb.GetStatsResponse:
         """Say what was done."""
         del request, context
-        return self._stats.snapshot(queued=self._workers.waiting if self._workers else 0)
+        return self.stats.snapshot(queued=self._workers.waiting if self._workers else 0)
 
     async def WatchAlerts(  # type: ignore[override]  # see StreamDetections
         self, request: pb.WatchAlertsRequest, context: _Context
@@ -238,7 +252,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         trace: "CallTrace | None",
     ) -> list[Answer]:
         count = len(frames)
-        self._stats.received += count
+        self.stats.received += count
         answers: list[Answer | None] = [None] * count
         missing = count
         all_there = asyncio.get_running_loop().create_future()
@@ -246,7 +260,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         def deliver(number: int, answer: Answer) -> None:
             nonlocal missing
             answers[number] = answer
-            self._stats.answered(answer)
+            self.stats.answered(answer)
             missing -= 1
             if missing == 0 and not all_there.done():
                 all_there.set_result(None)
@@ -254,7 +268,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         def drop(job: Job, reason: pb.DropReason.ValueType) -> None:
             nonlocal missing
             missing -= 1
-            self._stats.drops[reason] += 1
+            self.stats.drops[reason] += 1
             if job.trace is not None:
                 job.trace.dropped(reason)
             if not all_there.done():
@@ -269,10 +283,10 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
             expires = math.inf if remaining is None else now + remaining
             for sequence, frame in enumerate(frames, start=1):
                 traced = None if trace is None else trace.frame(frame, sequence, now)
-                job = Job(frame, "", settings, sequence, now, traced)
+                job = Job(frame, "", settings, sequence, now, trace=traced)
                 workers.put(seat, job, size=frame.ByteSize(), expires=expires)
             await all_there
         finally:
             workers.leave(seat)
-            self._stats.abandoned += missing
+            self.stats.abandoned += missing
         return [answer for answer in answers if answer is not None]

@@ -8,6 +8,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
+import structlog
 from crowd.detector.v1 import detector_pb2 as pb
 from google.protobuf.message import DecodeError
 
@@ -19,7 +20,7 @@ from detector_service.frame_settings import (
     check_stream_config,
 )
 from detector_service.rpc.frame_handler import Answer, Job
-from detector_service.rpc.status import CallRefused, shutting_down
+from detector_service.rpc.status import CallRefused, drop_name, reason_name, shutting_down
 from detector_service.scheduling.rate_limiter import RateLimiter
 from detector_service.scheduling.reorder_buffer import ReorderBuffer
 from detector_service.scheduling.workers import Workers
@@ -27,7 +28,9 @@ from detector_service.settings import Settings
 from detector_service.stats import Stats
 
 if TYPE_CHECKING:  # imported where frames are traced
-    from detector_service.frame_trace import Traces
+    from detector_service.rpc.frame_trace import Traces
+
+_log = structlog.get_logger()
 
 #: Answers of one stream that may be on their way to the client beyond what is being worked on: with
 #: none, a worker would wait for the network before it could take the stream's next frame.
@@ -53,12 +56,26 @@ class StreamSession:
         workers: Workers[Job, Answer],
         settings: Settings,
         stats: Stats,
+        *,
+        name: str,
         traces: "Traces | None" = None,
     ) -> None:
+        """Make it.
+
+        Args:
+            context: of the call.
+            workers: that answer frames.
+            settings: as read.
+            stats: of the service.
+            name: by which the log knows the stream.
+            traces: makes the spans of its frames; None: nothing is traced.
+        """
         self._context: Final[Any] = context
         self._workers: Final = workers
         self._settings: Final = settings
         self._stats: Final = stats
+        self._name: Final = name
+        self._began: Final = time.monotonic()
         self._max_in_flight: Final = workers.count + _ANSWERS_UNDER_WAY
         self._seat: Final = workers.join(
             self._deliver,
@@ -86,7 +103,7 @@ class StreamSession:
         self._stuck: CallRefused | None = None
         self._reader: asyncio.Task[None] | None = None
         self._trace: Final = (
-            None if traces is None else traces.stream(context.invocation_metadata())
+            None if traces is None else traces.stream(context.invocation_metadata(), name)
         )
 
     async def run(self) -> None:
@@ -99,6 +116,7 @@ class StreamSession:
         self._stats.active_streams += 1
         self._reader = asyncio.create_task(self._read())
         self._reader.add_done_callback(lambda _: self._changed.set())
+        how = "CLIENT_LEFT"
         try:
             while self._open_frames or not (self._reader.done() or self._ending):
                 if not self._unsent:
@@ -111,6 +129,10 @@ class StreamSession:
                 await self._farewell(self._reader)
                 raise self._ending
             self._reader.result()
+            how = "COMPLETED"
+        except CallRefused as refused:
+            how = reason_name(refused.reason)
+            raise
         finally:
             self._reader.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
@@ -119,12 +141,21 @@ class StreamSession:
             self._stats.abandoned += self._open_frames
             self._stats.active_streams -= 1
             if self._trace is not None:
-                refused = self._stuck or self._ending
-                self._trace.ended(
-                    self._summary,
-                    self._dropped.total(),
-                    None if refused is None else refused.reason,
-                )
+                self._trace.ended(self._summary, self._dropped.total(), how)
+            self._log_end(how)
+
+    def _log_end(self, how: str) -> None:
+        _log.info(
+            "stream.ended",
+            camera=self._config.camera,
+            reason=how,
+            seconds=round(time.monotonic() - self._began, 3),
+            frames_received=self._summary.frames_received,
+            frames_processed=self._summary.results,
+            frames_failed=self._summary.errors,
+            frames_dropped={drop_name(reason): count for reason, count in self._dropped.items()},
+            frames_abandoned=self._open_frames,
+        )
 
     def drain(self) -> None:
         """Take no more frames; answer those that were accepted, then end the stream.
@@ -225,7 +256,15 @@ class StreamSession:
                 trace.dropped(pb.DROP_REASON_RATE_LIMITED)
             self._drop(pb.DROP_REASON_RATE_LIMITED, was_accepted=False)
             return
-        job = Job(frame, self._config.camera, self._frame_settings, sequence, now, trace)
+        job = Job(
+            frame,
+            self._config.camera,
+            self._frame_settings,
+            sequence,
+            now,
+            stream=self._name,
+            trace=trace,
+        )
         self._open_frames += 1
         self._workers.put(self._seat, job, size=frame.ByteSize(), expires=now + self._max_age)
 

@@ -106,6 +106,16 @@ class Workers(Generic[Job, Answer]):
         """How many jobs wait for a thread."""
         return len(self._queue)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes they hold."""
+        return self._queue.waiting_bytes
+
+    @property
+    def busy(self) -> int:
+        """How many threads have a job."""
+        return sum(work is not None for work in self._at_work)
+
     def join(
         self,
         deliver: Callable[[int, Answer], None],

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import bridge.logs
+import detector_service.logs
 import pytest
 import structlog
 
-import bridge.logs
 import bridge.settings
-import detector_service.logs
 import detector_service.settings
 
 

@@ -25,7 +25,7 @@ MODULE = "bridge.run"
 
 CHILD = """
 import os, signal, sys, time
-from bridge.readiness import say_ready
+from telemetry.readiness import say_ready
 def on_term(number, frame):
     open(sys.argv[1] + ".told", "w").close()
     if "stubborn" not in sys.argv: sys.exit(0)
@@ -38,7 +38,7 @@ while True: time.sleep(0.01)
 
 WATCHER = """
 import asyncio, sys
-from bridge.readiness import say_ready
+from telemetry.readiness import say_ready
 from bridge.supervisor import Command, Supervisor
 grandchild = Command("grandchild", [sys.executable, "-c", *sys.argv[1:]])
 sys.exit(asyncio.run(Supervisor([[grandchild]], print, say_ready).run()))

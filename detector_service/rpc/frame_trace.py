@@ -15,12 +15,15 @@ from opentelemetry.trace import Link, SpanKind
 
 from detector_service.durations import seconds
 from detector_service.engines.base import Batch
+from detector_service.rpc.status import drop_name, reason_name
 from telemetry.trace_context import TraceContext
 from telemetry.tracer import Begun, Span, Tracer, ids
 
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["DetectorService"].full_name
+_STREAM: Final = f"{_SERVICE}/StreamDetections"
 _FRAME: Final = "detect_frame"
 _BATCH: Final = "run_batch"
+_GOOD_ENDS: Final = ("COMPLETED", "CLIENT_LEFT")
 _Attributes: TypeAlias = dict[str, str | int | float | bool]
 
 
@@ -44,15 +47,14 @@ class Traces:
         """
         return CallTrace(self, f"{_SERVICE}/{method}", TraceContext.of_headers(metadata or ()))
 
-    def stream(self, metadata: Any) -> "StreamTrace":
+    def stream(self, metadata: Any, name: str) -> "StreamTrace":
         """Begin the trace of a stream, and emit the span of its beginning.
 
         Args:
             metadata: of the call, as gRPC gives it.
+            name: by which the log knows it.
         """
-        return StreamTrace(
-            self, f"{_SERVICE}/StreamDetections", TraceContext.of_headers(metadata or ())
-        )
+        return StreamTrace(self, TraceContext.of_headers(metadata or ()), name)
 
     def links(self, batches: Iterable[Batch]) -> list[Link]:
         """Return links to the spans of batches, which are emitted with the first link to them."""
@@ -97,21 +99,20 @@ class CallTrace:
 class StreamTrace:
     """What the frames of one stream have in common: each is linked to the span of its beginning."""
 
-    def __init__(self, traces: Traces, method: str, context: TraceContext) -> None:
+    def __init__(self, traces: Traces, context: TraceContext, name: str) -> None:
         self._traces: Final = traces
-        self._method: Final = method
         self._began: Final = time.perf_counter()
-        self._begun: Final = traces.tracer.begin(method, context)
+        self._begun: Final = traces.tracer.begin(_STREAM, context)
         self._links: Final = (Link(self._begun.context),)
         if self._begun.sampled:
             traces.tracer.emit(
                 Span(
-                    method,
+                    _STREAM,
                     self._begun,
                     self._began,
                     time.perf_counter(),
                     SpanKind.SERVER,
-                    _rpc(method),
+                    _rpc(_STREAM) | {"crowd.stream.name": name},
                 )
             )
 
@@ -122,27 +123,26 @@ class StreamTrace:
         return FrameTrace(
             self._traces,
             begun,
-            method=self._method,
+            method=_STREAM,
             sequence=sequence,
             arrived=arrived,
             links=self._links,
         )
 
-    def ended(
-        self, summary: pb.StreamSummary, dropped: int, reason: pb.ErrorReason.ValueType | None
-    ) -> None:
+    def ended(self, summary: pb.StreamSummary, dropped: int, how: str) -> None:
         """Emit the span of its end.
 
         Args:
             summary: what became of its frames.
             dropped: of them.
-            reason: why the service ended it; None: its client did.
+            how: it ended, as the log has it.
         """
-        error = "" if reason is None else _name(reason)
+        error = "" if how in _GOOD_ENDS else how
         if not (self._begun.sampled or error):
             return
         now = time.perf_counter()
         attributes: _Attributes = {
+            "crowd.stream.end": how,
             "crowd.stream.seconds": now - self._began,
             "crowd.stream.frames": summary.frames_received,
             "crowd.stream.results": summary.results,
@@ -211,7 +211,7 @@ class FrameTrace:
                 if self._span.sampled:
                     self._emit(end, {"crowd.frame.abandoned": True}, self._failed_stages(end, ""))
                 return
-            failure = _name(answer.reason)
+            failure = reason_name(answer.reason)
             attributes = self._about(about) | {ERROR_TYPE: failure}
             self._emit(end, attributes, self._failed_stages(end, failure), failure)
         elif self._span.sampled:
@@ -233,8 +233,11 @@ class FrameTrace:
         if not (self._span.sampled or reason == pb.DROP_REASON_LATE):
             return
         end = time.perf_counter()
-        name = pb.DropReason.Name(reason).removeprefix("DROP_REASON_")
-        self._emit(end, {"crowd.drop.reason": name}, [self._stage("queue", self._arrived, end)])
+        self._emit(
+            end,
+            {"crowd.drop.reason": drop_name(reason)},
+            [self._stage("queue", self._arrived, end)],
+        )
 
     def _about(self, frame: pb.FrameInfo) -> _Attributes:
         about: _Attributes = {"crowd.frame.width": frame.width, "crowd.frame.height": frame.height}
@@ -266,10 +269,6 @@ class FrameTrace:
             _FRAME, self._span, self._arrived, end, SpanKind.SERVER, attributes, self._links, error
         )
         self._traces.tracer.emit(frame, *stages)
-
-
-def _name(reason: pb.ErrorReason.ValueType) -> str:
-    return pb.ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
 
 
 def _rpc(method: str) -> _Attributes:

@@ -230,16 +230,15 @@ async def test_a_dropped_frame_says_why(photo: bytes) -> None:
         late.max_age.FromMilliseconds(1)
         await send(late, NOT_SAMPLED.replace("4b", "5b"))
         await send(pb.StreamConfig(max_frame_rate=0.001), SAMPLED)
-        await send(pb.StreamConfig(max_frame_rate=0.001), SAMPLED)
         await send(pb.StreamConfig(max_frame_rate=0.001), NOT_SAMPLED.replace("4b", "6b"))
         await stream.done_writing()
         while await stream.read():
             pass
         (end,) = await running.collector.has("end_stream")
-        assert end.attributes["crowd.stream.frames"] == 5
+        assert end.attributes["crowd.stream.frames"] == 4
         frames = running.collector.named("detect_frame")
         dropped = [span.attributes.get("crowd.drop.reason", "") for span in frames]
-        assert sorted(map(str, dropped)) == ["", "", "LATE", "RATE_LIMITED"]
+        assert sorted(map(str, dropped)) == ["", "LATE", "RATE_LIMITED"]
 
 
 async def test_a_frame_that_the_bridge_drops_says_why(photo: bytes) -> None:
@@ -287,7 +286,7 @@ async def test_a_collector_that_cannot_be_reached_holds_nothing_up(
             assert await watched.ended() == 0
             took = asyncio.get_running_loop().time() - began
     assert took < 20, "its last spans hold it up for a second, and not for the exporter's ten"
-    lines = [json.loads(line) for line in watched.log.read_text().splitlines()]
+    lines = [json.loads(line) for line in watched.errors.splitlines() if line.startswith("{")]
     (told,) = [line for line in lines if line["event"] == "traces.dropped"]
     assert told["spans"] >= 80
     assert len([line for line in lines if "opentelemetry" in line.get("logger", "")]) < 10

@@ -19,8 +19,10 @@ from bridge.addresses import joined
 from bridge.connections import new_slots_file
 from bridge.errors import ConfigurationError
 from bridge.settings import Settings, load_settings
+from bridge.sharing import Shared, new_page_sockets
 from bridge.supervisor import Command, Supervisor
 from telemetry import logs
+from telemetry.settings import OtelError, load_otel_settings
 
 EXIT_CONFIGURATION: Final = 2
 
@@ -42,20 +44,23 @@ def main(arguments: list[str] | None = None) -> int:
     )
     # How the process that watches workers starts them.
     parser.add_argument("--worker", type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("--slots-file", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--slots-file", type=int, default=-1, help=argparse.SUPPRESS)
+    parser.add_argument("--page-sockets", type=int, nargs="*", default=(), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     try:
         settings = load_settings()
         if options.print_config:
             print(settings.described())  # noqa: T201 - what was asked for
             return 0
+        otel = load_otel_settings()
         _configure_log(settings, options.worker)
         if settings.bridge_workers > 1 and not options.worker:
             return asyncio.run(_watch_workers(settings))
         from bridge.worker import serve  # noqa: PLC0415 - who watches workers needs no gRPC
 
-        return asyncio.run(serve(settings, worker=options.worker, slots_file=options.slots_file))
-    except (ConfigurationError, logs.LogFileError) as error:
+        shared = Shared(options.worker, options.slots_file, options.page_sockets)
+        return asyncio.run(serve(settings, otel, shared if options.worker else None))
+    except (ConfigurationError, OtelError, logs.LogFileError) as error:
         for line in str(error).splitlines():
             print(f"detector-bridge: {line}", file=sys.stderr)  # noqa: T201 - before or beside the log
         return EXIT_CONFIGURATION
@@ -89,6 +94,8 @@ def _is_a_fault_of_ours(record: logging.LogRecord) -> bool:
 async def _watch_workers(settings: Settings) -> int:
     """Run several workers on one port; the kernel shares new connections out among them (SO_REUSEPORT)."""
     slots_file = new_slots_file()
+    sockets = new_page_sockets(settings.bridge_workers)
+    descriptors = [each.fileno() for each in sockets]
     with ports.held(settings.host, settings.port) as port:
         workers = [
             Command(
@@ -101,9 +108,11 @@ async def _watch_workers(settings: Settings) -> int:
                     str(number),
                     "--slots-file",
                     str(slots_file),
+                    "--page-sockets",
+                    *map(str, descriptors),
                 ],
                 {"PORT": str(port)},
-                (slots_file,),
+                (slots_file, *descriptors),
             )
             for number in range(1, settings.bridge_workers + 1)
         ]

@@ -39,6 +39,7 @@ class Entry:
         answer: ready to be sent, once it is its turn.
         call_sequence: its number in the detector's call, from 1; 0 while it waits.
         tries: calls that ended while they had it.
+        arrived: when it came, by time.monotonic; None where there is only an answer.
     """
 
     sequence: int
@@ -49,6 +50,7 @@ class Entry:
     answer: Message | None = None
     call_sequence: int = 0
     tries: int = 0
+    arrived: float | None = None
 
 
 class Losses(NamedTuple):
@@ -166,8 +168,8 @@ class FrameQueue:
             if entry is self._newest:
                 self._newest = None
 
-    def ready(self, *, in_order: bool) -> Message | None:
-        """Return the answer to be sent next; None where there is none yet.
+    def ready(self, *, in_order: bool) -> Entry | None:
+        """Return what is to be answered next, with its answer; None where there is none yet.
 
         Args:
             in_order: whether the frames before it must be answered first.
@@ -175,7 +177,7 @@ class FrameQueue:
         for entry in self._entries:
             if entry.answer is not None:
                 self._entries.remove(entry)
-                return entry.answer
+                return entry
             if in_order:
                 break
         return None

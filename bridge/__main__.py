@@ -19,8 +19,9 @@ from bridge.addresses import joined
 from bridge.connections import new_slots_file
 from bridge.errors import ConfigurationError
 from bridge.settings import Settings, load_settings
+from bridge.sharing import Shared, new_page_sockets
 from bridge.supervisor import Command, Supervisor
-from telemetry import logs, tracing
+from telemetry import logs
 from telemetry.settings import OtelError, load_otel_settings
 
 EXIT_CONFIGURATION: Final = 2
@@ -43,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     # How the process that watches workers starts them.
     parser.add_argument("--worker", type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("--slots-file", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--slots-file", type=int, default=-1, help=argparse.SUPPRESS)
+    parser.add_argument("--page-sockets", type=int, nargs="*", default=(), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     try:
         settings = load_settings()
@@ -56,14 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
             return asyncio.run(_watch_workers(settings))
         from bridge.worker import serve  # noqa: PLC0415 - who watches workers needs no gRPC
 
-        tracer = tracing.start("crowd-bridge", otel)
-        try:
-            return asyncio.run(
-                serve(settings, worker=options.worker, slots_file=options.slots_file, tracer=tracer)
-            )
-        finally:
-            if tracer is not None:
-                tracer.close()
+        shared = Shared(options.worker, options.slots_file, options.page_sockets)
+        return asyncio.run(serve(settings, otel, shared if options.worker else None))
     except (ConfigurationError, OtelError, logs.LogFileError) as error:
         for line in str(error).splitlines():
             print(f"detector-bridge: {line}", file=sys.stderr)  # noqa: T201 - before or beside the log
@@ -98,6 +94,8 @@ def _is_a_fault_of_ours(record: logging.LogRecord) -> bool:
 async def _watch_workers(settings: Settings) -> int:
     """Run several workers on one port; the kernel shares new connections out among them (SO_REUSEPORT)."""
     slots_file = new_slots_file()
+    sockets = new_page_sockets(settings.bridge_workers)
+    descriptors = [each.fileno() for each in sockets]
     with ports.held(settings.host, settings.port) as port:
         workers = [
             Command(
@@ -110,9 +108,11 @@ async def _watch_workers(settings: Settings) -> int:
                     str(number),
                     "--slots-file",
                     str(slots_file),
+                    "--page-sockets",
+                    *map(str, descriptors),
                 ],
                 {"PORT": str(port)},
-                (slots_file,),
+                (slots_file, *descriptors),
             )
             for number in range(1, settings.bridge_workers + 1)
         ]

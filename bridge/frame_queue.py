@@ -43,6 +43,7 @@ class Entry:
         answer: ready to be sent, once it is its turn.
         call_sequence: its number in the detector's call, from 1; 0 while it waits.
         tries: calls that ended while they had it.
+        arrived: when it came, by time.monotonic; None where there is only an answer.
         trace: is told where it is dropped; None where nothing is traced.
     """
 
@@ -54,6 +55,7 @@ class Entry:
     answer: Message | None = None
     call_sequence: int = 0
     tries: int = 0
+    arrived: float | None = None
     trace: "FrameTrace | None" = None
 
 

@@ -30,9 +30,11 @@ from bridge.http_answers import (
     StatsAnswer,
 )
 from bridge.translation import seconds
+from telemetry.metrics import PROMETHEUS_TEXT
 
 ALLOWED_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 WEBSOCKET_PATH: Final = "/ws"
+METRICS_PATH: Final = "/metrics"
 
 _NO_STORE: Final = "no-store"
 _REVALIDATE: Final = "no-cache"
@@ -58,14 +60,16 @@ class Answer:
 
     Attributes:
         status: of HTTP.
-        body: to be JSON.
+        body: to be JSON; or bytes as they are.
         cache: the header Cache-Control; with anything but no-store the answer has an ETag.
+        media_type: of bytes.
         headers: more of them.
     """
 
     status: int
     body: Any
     cache: str = _NO_STORE
+    media_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -92,6 +96,7 @@ class HttpSide:
         self,
         detectors: Detectors,
         connections: Callable[[], int],
+        metrics: Callable[[], Awaitable[bytes]],
         descriptions: Mapping[str, Any],
         *,
         origins: list[str],
@@ -103,6 +108,7 @@ class HttpSide:
         Args:
             detectors: to be asked.
             connections: says how many are open.
+            metrics: gives the Prometheus page.
             descriptions: machine-readable ones, by path.
             origins: that may read the answers; see `access.origin_allowed`.
             tokens: that are asked for; None for none.
@@ -110,6 +116,7 @@ class HttpSide:
         """
         self._detectors: Final = detectors
         self._connections: Final = connections
+        self._page: Final = metrics
         self._origins: Final = origins
         self._tokens: Final = tokens
         self._tls: Final = tls
@@ -118,6 +125,7 @@ class HttpSide:
             "/health": Route(self._health, open=True),
             "/api/models/info": Route(self._models),
             "/api/stats": Route(self._stats),
+            METRICS_PATH: Route(self._metrics),
         } | {path: Route(_constant(body), open=True) for path, body in descriptions.items()}
 
     async def respond(self, request: Request) -> Response | None:
@@ -232,6 +240,9 @@ class HttpSide:
             ),
         )
 
+    async def _metrics(self) -> Answer:
+        return Answer(200, await self._page(), media_type=PROMETHEUS_TEXT)
+
     async def _websocket(self) -> Answer:
         return problem(
             426,
@@ -253,7 +264,7 @@ class HttpSide:
         )
 
     def _response(self, request: Request, answer: Answer) -> Response:
-        body = b"" if answer.body is None else msgspec.json.encode(answer.body)
+        body = _bytes(answer.body)
         headers = Headers(
             {
                 "Date": email.utils.formatdate(usegmt=True),
@@ -273,7 +284,7 @@ class HttpSide:
             if tag in (header(request, "If-None-Match") or ""):
                 return Response(304, http.HTTPStatus.NOT_MODIFIED.phrase, headers, b"")
         if answer.body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = answer.media_type
             headers["Content-Length"] = str(len(body))
         return Response(
             status.value, status.phrase, headers, b"" if request.method == "HEAD" else body
@@ -311,6 +322,16 @@ def header(request: Request, name: str) -> str | None:
     """Return a header's value, of several ones their list; None where there is none."""
     values = request.headers.get_all(name)
     return ", ".join(values) if values else None
+
+
+def _bytes(body: Any) -> bytes:
+    match body:
+        case None:
+            return b""
+        case bytes():
+            return body
+        case _:
+            return msgspec.json.encode(body)
 
 
 def problem(

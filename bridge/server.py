@@ -3,6 +3,8 @@
 import asyncio
 import ipaddress
 from collections.abc import Sequence
+from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -22,10 +24,23 @@ from bridge.detectors import Detectors
 from bridge.errors import ErrorCode, Refused
 from bridge.events import Authenticate
 from bridge.http import HttpSide, header
+from bridge.metrics import observe_connections, observe_detectors, observe_stats
 from bridge.refusals import error_event
 from bridge.session import GOES_DOWN, Session
 from bridge.settings import Settings
-from bridge.stats import Stats, difference
+from bridge.sharing import Shared
+from bridge.sibling_pages import SiblingPages
+from bridge.stats import (
+    ORIGIN_NOT_ALLOWED,
+    TCP_CONNECTIONS,
+    Stats,
+    close_code,
+    difference,
+)
+from bridge.timings import Timings
+from telemetry.event_loop import watch_lag
+from telemetry.metrics import Metrics
+from telemetry.page import Page
 from telemetry.performance import summarise
 
 if TYPE_CHECKING:  # imported where frames are traced
@@ -47,25 +62,27 @@ class BridgeServer:
     def __init__(
         self,
         settings: Settings,
+        metrics: Metrics,
+        shared: Shared | None = None,
         *,
-        slots_file: int | None = None,
         tracer: "Tracer | None" = None,
     ) -> None:
         """Make it.
 
         Args:
             settings: as read.
-            slots_file: shared with the other workers; None for a process on its own.
-            tracer: takes the spans of frames; None: nothing is traced.
+            metrics: export what this process counts; whoever made them closes them.
+            shared: with the other workers; None for a process on its own.
+            tracer: takes the spans of frames, likewise; None: nothing is traced.
 
         Raises:
             ConfigurationError: a file of tokens cannot be read.
         """
         self._settings: Final = settings
         self._tracer: Final = tracer
-        self._shared: Final = slots_file is not None
+        self._shared: Final = shared is not None
         self._slots: Final = Slots(
-            new_slots_file() if slots_file is None else slots_file,
+            new_slots_file() if shared is None else shared.slots_file,
             settings.max_concurrent_connections,
             per_address=settings.max_connections_per_address,
         )
@@ -76,14 +93,22 @@ class BridgeServer:
             else None
         )
         tls = settings.server_tls()
+        connection_limiter = _connection_limiter(settings)
         self._acceptor: Final = Acceptor(
-            _connection_limiter(settings),
+            connection_limiter,
             None if tls is None else Tls(tls, settings.handshake_timeout, _CLOSE_SECONDS),
             self._cut_off,
         )
+        page = Page(partial(asyncio.to_thread, metrics.page))
+        self._sibling_pages: Final = shared and SiblingPages(
+            shared.worker, shared.page_sockets, page.text
+        )
+        if self._sibling_pages is not None:
+            page = Page(self._sibling_pages.page)
         self._http: Final = HttpSide(
             self._detectors,
             self._slots.taken,
+            page.text,
             descriptions.served(),
             origins=settings.origins,
             tokens=self._tokens,
@@ -96,7 +121,11 @@ class BridgeServer:
         self._reporting: asyncio.Task[None] | None = None
         self.stats: Final = Stats()
         self._told = self.stats.snapshot()  # of which the log has the differences
-        self._summary: asyncio.Task[None] | None = None
+        self._timings: Final = Timings(metrics.meter)
+        self._watches: list[asyncio.Task[None]] = []
+        observe_stats(metrics.meter, self.stats)
+        observe_connections(metrics.meter, self._sessions, lambda: connection_limiter.count)
+        observe_detectors(metrics.meter, self._detectors.links)
 
     async def listen(self) -> int:
         """Open the port; return its number.
@@ -137,7 +166,12 @@ class BridgeServer:
         except OSError as error:
             await self._detectors.close()
             raise ports.cannot_listen(settings.host, settings.port, error) from error
-        self._summary = asyncio.create_task(summarise("bridge.performance", self._figures))
+        if self._sibling_pages is not None:
+            await self._sibling_pages.listen()
+        self._watches = [
+            asyncio.create_task(summarise("bridge.performance", self._figures)),
+            asyncio.create_task(watch_lag(self._timings.lag)),
+        ]
         return int(self._server.sockets[0].getsockname()[1])
 
     async def drain(self) -> None:
@@ -170,9 +204,11 @@ class BridgeServer:
             await server.wait_closed()
         if self._reporting is not None:
             self._reporting.cancel()
-        if self._summary is not None:
-            self._summary.cancel()
-            await asyncio.gather(self._summary, return_exceptions=True)
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
+        if self._sibling_pages is not None:
+            self._sibling_pages.close()
         await self._detectors.close()
 
     def _figures(self) -> dict[str, Any] | None:
@@ -185,7 +221,7 @@ class BridgeServer:
 
     def _cut_off(self) -> None:
         self._note_refused(
-            "TCP_CONNECTIONS",
+            TCP_CONNECTIONS,
             f"{transport.HEADROOM} TCP connections more than MAX_CONCURRENT_CONNECTIONS are open, or of one client "
             f"{transport.ADDRESS_HEADROOM} more than MAX_CONNECTIONS_PER_ADDRESS; what comes beyond is cut off. Raise "
             "these, or look for who connects and says nothing",
@@ -193,7 +229,10 @@ class BridgeServer:
 
     async def _on_request(self, connection: ServerConnection, request: Request) -> Response | None:
         del connection
-        return await self._http.respond(request)
+        response = await self._http.respond(request)
+        if response is not None and response.status_code == HTTPStatus.FORBIDDEN:
+            self.stats.refused[ORIGIN_NOT_ALLOWED] += 1
+        return response
 
     async def _handle(self, websocket: ServerConnection) -> None:
         """Serve a client that has shaken hands.
@@ -214,6 +253,8 @@ class BridgeServer:
             await _turn_away(websocket, refused, code)
         except ConnectionClosed:
             pass
+        finally:
+            self.stats.closed[close_code(websocket.close_code)] += 1
 
     async def _serve(self, websocket: ServerConnection) -> None:
         session = Session(
@@ -222,6 +263,7 @@ class BridgeServer:
             self._detectors,
             self._settings,
             stats=self.stats,
+            timings=self._timings,
             tracer=self._tracer,
         )
         self.stats.connections += 1

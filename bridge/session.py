@@ -23,6 +23,7 @@ from bridge.rate_limit import Bursts, Pace, TokenBucket
 from bridge.refusals import echo, error_event
 from bridge.settings import Settings
 from bridge.stats import Stats
+from bridge.timings import Timings
 from telemetry.trace_context import TraceContext
 
 if TYPE_CHECKING:  # imported where frames are traced
@@ -65,12 +66,14 @@ class Session:
         settings: Settings,
         *,
         stats: Stats,
+        timings: Timings,
         tracer: "Tracer | None" = None,
     ) -> None:
         self._websocket: Final = websocket
         self._protocol: Final = protocol
         self._settings: Final = settings
         self._stats: Final = stats
+        self._timings: Final = timings
         self._client_id: Final = str(websocket.id)
         self._bucket: Final = TokenBucket(settings.max_frame_rate, settings.max_frame_burst)
         self._too_soon: Final = Bursts()
@@ -138,6 +141,16 @@ class Session:
                 messages=self._received,
                 close_code=self._websocket.close_code,
             )
+
+    @property
+    def subprotocol(self) -> str:
+        """What it speaks."""
+        return self._websocket.subprotocol or protocols.JSON
+
+    @property
+    def unanswered(self) -> FrameQueue:
+        """Its frames that are not answered yet, to be looked at only."""
+        return self._queue
 
     def drain(self) -> None:
         """Read no more; answer what was read, then close with 1001."""
@@ -263,21 +276,16 @@ class Session:
                 "smaller picture, or compress it more",
             )
         trace = None if self._trace is None else self._trace.frame(context, sequence, arrived)
-        if not self._pace.admit(time.monotonic()):
+        now = time.monotonic()
+        if not self._pace.admit(now):
             self._note_drops(_RATE_LIMITED)
             if trace is not None:
                 trace.dropped(_RATE_LIMITED)
             return
         if trace is not None:
             request = wire.belonging_to(request, trace.queued())
-        entry = Entry(
-            sequence,
-            incoming.timestamp,
-            request,
-            len(request),
-            self._stream.config,
-            trace=trace,
-        )
+        entry = Entry(sequence, incoming.timestamp, request, len(request), self._stream.config)
+        entry.arrived, entry.trace = now, trace
         dropped = self._queue.put_frame(entry)
         if dropped:
             self._note_drops(_CLIENT_SLOW if self._writing.locked() else _SUPERSEDED, dropped)
@@ -312,7 +320,10 @@ class Session:
 
     async def on_answer(self, entry: Entry, response: pb.StreamDetectionsResponse) -> None:
         """Tell what became of a frame, once the frames before it are answered."""
-        self._stats.results += response.HasField("result")
+        if response.HasField("result"):
+            self._stats.results += 1
+        else:
+            self._stats.refused[translation.error_code(response.error)] += 1
         entry.answer = self._protocol.answer(
             response, entry.sequence, entry.timestamp, self._told_drops()
         )
@@ -331,7 +342,7 @@ class Session:
     async def on_config_refused(self, message: str) -> None:
         """Keep to the rate of the one before; tell that a configuration was not taken."""
         self._pace.change(self._stream.config.max_frame_rate)
-        await self._send_event(error_event(Refused(ErrorCode.INVALID_MESSAGE, message)))
+        await self._send_event(self._error(Refused(ErrorCode.INVALID_MESSAGE, message)))
 
     async def on_unavailable(self, details: str) -> None:
         """Tell that no detector answers."""
@@ -340,7 +351,7 @@ class Session:
             "no detector answers; this connection stays, and its frames are taken again once one does",
             details,
         )
-        await self._send_event(error_event(refused, drops=self._told_drops()))
+        await self._send_event(self._error(refused, drops=self._told_drops()))
         await self._tell_ready()
 
     async def on_given_up(self, entry: Entry) -> None:
@@ -350,7 +361,7 @@ class Session:
             f"{_MOST_TRIES} detectors ended while they had this frame; it is not tried again",
         )
         entry.answer = protocols.event_message(
-            error_event(refused, echo(entry.sequence, entry.timestamp))
+            self._error(refused, echo(entry.sequence, entry.timestamp))
         )
         if entry.trace is not None:
             entry.trace.failed(refused.code)
@@ -368,7 +379,6 @@ class Session:
 
     async def _refuse(self, refused: Refused, sequence: int, arrived: float) -> None:
         """Answer a message with an error, once the frames before it are answered."""
-        self._stats.refused[refused.code] += 1
         _log.warning(
             "message.refused",
             camera=self._stream.config.camera,
@@ -380,7 +390,7 @@ class Session:
             entry.trace = self._trace.frame(TraceContext(), sequence, arrived)
             entry.trace.failed(refused.code)
         entry.answer = protocols.event_message(
-            error_event(refused, echo(entry.sequence, entry.timestamp))
+            self._error(refused, echo(entry.sequence, entry.timestamp))
         )
         self._queue.put_answer(entry)
         await self._tell_ready()
@@ -400,6 +410,8 @@ class Session:
             while entry := self._queue.ready(in_order=self._stream.available):
                 assert entry.answer is not None
                 await self._write(entry.answer)
+                if entry.arrived is not None:
+                    self._timings.answer(time.monotonic() - entry.arrived)
                 if entry.trace is not None:
                     entry.trace.told()
         self._fewer.set()
@@ -416,10 +428,22 @@ class Session:
             "alerts all the same",
             reason,
         )
-        await self._send_event(error_event(refused))
+        await self._send_event(self._error(refused))
 
     async def _on_alert(self, alert: pb.Alert) -> None:
-        await self._send_event(translation.to_alert(alert))
+        event = translation.to_alert(alert)
+        await self._send_event(event)
+        self._stats.alerts[f"{event.data.type}.{event.data.level}"] += 1
+
+    def _error(
+        self,
+        refused: Refused,
+        about: events.FrameEcho | None = None,
+        drops: dict[str, int] | None = None,
+    ) -> events.Error:
+        """Count a refusal; return it as an event."""
+        self._stats.refused[refused.code] += 1
+        return error_event(refused, about, drops)
 
     async def _send_event(self, event: events.Event) -> None:
         await self._send(protocols.event_message(event))

@@ -59,12 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         otel = load_otel_settings()
         logs.configure(settings.log_file, level=settings.log_level, debug=settings.debug)
-        tracer = tracing.start("crowd-detector", otel)
-        try:
-            return asyncio.run(_serve(settings, otel, tracer))
-        finally:
-            if tracer is not None:
-                tracer.close()
+        return asyncio.run(_serve(settings, otel))
     except (ConfigurationError, OtelError, logs.LogFileError) as error:
         return _fail(error, EXIT_CONFIGURATION)
     except ModelError as error:
@@ -77,9 +72,10 @@ def _fail(error: Exception, code: int) -> int:
     return code
 
 
-async def _serve(settings: Settings, otel: OtelSettings, tracer: "Tracer | None") -> int:
+async def _serve(settings: Settings, otel: OtelSettings) -> int:
     stop, hang_up = _on_signals()
     metrics = Metrics("crowd-detector", otel)
+    tracer = tracing.start("crowd-detector", otel)
     server = DetectorServer(settings, metrics, _traces(tracer))
     try:
         port = await server.listen()
@@ -105,7 +101,9 @@ async def _serve(settings: Settings, otel: OtelSettings, tracer: "Tracer | None"
         return 0
     finally:
         await server.drain()
-        await asyncio.to_thread(metrics.close)
+        await asyncio.gather(
+            *(asyncio.to_thread(each.close) for each in (metrics, tracer) if each is not None)
+        )
         _log.info("service.stopped")
 
 

@@ -18,6 +18,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 from detector_service.server import DetectorServer
 from detector_service.settings import load_settings
+from telemetry.metrics import Metrics
+from telemetry.settings import OtelSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 _AT_A_FREE_PORT = {
@@ -40,10 +42,12 @@ class Running:
 
 @asynccontextmanager
 async def serving(*, load: bool = True, **settings: Any) -> AsyncIterator[Running]:
-    """Run a service in this process; what is not set has its default."""
+    """Run a service in this process; what is not set has its default. With an admin port it has metrics."""
     known = {"host": "127.0.0.1", "grpc_port": 0, "admin_port": "off"}
     effective = load_settings(_env_file=None, **(known | settings))
-    server = DetectorServer(effective)
+    telling = effective.admin_port != "off"
+    metrics = Metrics("crowd-detector", OtelSettings()) if telling else None
+    server = DetectorServer(effective, metrics)
     try:
         port = await server.listen()
         if load:
@@ -51,6 +55,8 @@ async def serving(*, load: bool = True, **settings: Any) -> AsyncIterator[Runnin
         yield Running(server, f"127.0.0.1:{port}")
     finally:
         await server.drain()
+        if metrics is not None:
+            await asyncio.to_thread(metrics.close)
 
 
 @asynccontextmanager

@@ -1,8 +1,9 @@
 """A collector that keeps what it is sent."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as pb
@@ -11,6 +12,8 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.servers import until
+
+add_servicer: Any = trace_service_pb2_grpc.add_TraceServiceServicer_to_server  # it has no types
 
 
 class ReceivedSpan:
@@ -77,7 +80,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
         return self.named(name)
 
 
-def _attributes(pairs: "list[KeyValue]") -> dict[str, str | int | float | bool]:
+def _attributes(pairs: Iterable[KeyValue]) -> dict[str, str | int | float | bool]:
     return {
         each.key: getattr(each.value, each.value.WhichOneof("value") or "string_value")
         for each in pairs
@@ -89,7 +92,7 @@ async def collecting() -> AsyncIterator[Collector]:
     """Run a collector on a free port."""
     collector = Collector()
     server = grpc.aio.server()
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)
+    add_servicer(collector, server)
     collector.address = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:

@@ -14,7 +14,8 @@ def table(page: str, heading: str = "") -> list[list[str]]:
     """Return the rows of a page's tables whose first cell is code; of one chapter, or of all."""
     text = (ROOT / "docs" / page).read_text()
     if heading:
-        text = text.partition(f"\n{heading}\n")[2].partition("\n## ")[0]
+        level = len(heading.partition(" ")[0])
+        text = re.split(rf"\n#{{1,{level}}} ", text.partition(f"\n{heading}\n")[2])[0]
     lines = text.splitlines()
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]

@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import psutil
 import pytest
 from crowd.detector.v1 import detector_pb2 as pb
 from websockets.exceptions import InvalidStatus
@@ -10,8 +11,9 @@ from websockets.exceptions import InvalidStatus
 from bridge import protocols
 from bridge.stats import close_code
 from tests.bridge.bridges import RunningBridge, client, fake_and_bridge
+from tests.bridge.fake_detector import faking
 from tests.bridge.test_http import ask, raw, serving
-from tests.servers import until
+from tests.servers import Process, service_process, until
 from tests.telemetry.pages import Page, parsed, scrape, value
 
 PREFIX = "crowd_detector_bridge"
@@ -117,6 +119,52 @@ async def test_a_flood_of_scrapes_is_answered() -> None:
     assert len({body for _, body in answers}) < 20
     assert (status, nothing) == (200, b"")
     assert headers["content-type"].startswith("text/plain")
+
+
+async def test_a_worker_that_is_started_again_takes_nothing_from_the_others() -> None:
+    """What it had counted ends under its own label; each scrape has the figures of all, whoever answers."""
+    async with (
+        faking() as (detector,),
+        service_process(
+            module="bridge", DETECTOR_ADDRESS=detector.address, BRIDGE_WORKERS="2"
+        ) as process,
+    ):
+        await process.serves("bridge.serving")
+        for _ in range(8):
+            async with client(f"ws://{process.address}/ws"):
+                pass
+        before = await told_by_all(process, 8)
+        lost, *_ = psutil.Process(process.process.pid).children()
+        command = lost.cmdline()
+        worker = command[command.index("--worker") + 1]
+        other = {"1": "2", "2": "1"}[worker]
+        lost.kill()
+        await until(lambda: not lost.is_running())
+        after = await told_by_all(process, before[other])
+    assert sum(before.values()) == 8
+    assert after == {worker: 0, other: before[other]}
+
+
+async def told_by_all(process: Process, least: float) -> dict[str, float]:
+    """Return how many connections each worker closed, once both tell of themselves, and of so many together."""
+    async with asyncio.timeout(60):
+        while True:
+            page = await scrape(f"http://{process.address}/metrics")
+            closed = {
+                worker: value_or_nought(page, f"{PREFIX}_connections_closed_total", worker)
+                for worker in "12"
+            }
+            if value(page, f"{PREFIX}_worker_up") == 2 and sum(closed.values()) >= least:
+                return closed
+            await asyncio.sleep(0.1)
+
+
+def value_or_nought(page: Page, name: str, worker: str) -> float:
+    """Return a counter of a worker that may not have begun."""
+    try:
+        return value(page, name, worker=worker)
+    except LookupError:
+        return 0.0
 
 
 @pytest.mark.parametrize(

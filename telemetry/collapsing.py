@@ -49,7 +49,7 @@ class Collapsing(logging.Handler):
         """Make it.
 
         Args:
-            targets: take what is written; they must have been made before this, to be closed after it.
+            targets: take what is written.
             first: records of a flood that are passed on.
             seconds: after which the others are counted, again and again.
         """
@@ -72,12 +72,14 @@ class Collapsing(logging.Handler):
         self._pass_on(record)
 
     def close(self) -> None:
-        """Write the numbers that are not written yet."""
+        """Write the numbers that are not written yet; close the targets."""
         with self._guard():
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
             self._tell(self._repeats.close())
+            for target in self._targets:
+                target.close()
         super().close()
 
     def _wait(self, now: float) -> None:

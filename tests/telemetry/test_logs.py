@@ -76,7 +76,7 @@ def test_events_in_a_span_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.delitem(sys.modules, "opentelemetry.trace", raising=False)
     structlog.get_logger().info("before")
     opentelemetry = SimpleNamespace(get_current_span=Span)
-    monkeypatch.setitem(sys.modules, "opentelemetry.trace", opentelemetry)  # type: ignore[misc] # no module
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", opentelemetry)
     structlog.get_logger().info("within")
     structlog.get_logger().info("about another", trace_id="1" * 32, span_id="2" * 16)
     before, within, about = _logged(tmp_path / "app.log")

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import PurePath
 from types import TracebackType
 from typing import Any, Final, NamedTuple
@@ -83,12 +84,15 @@ class Collapsing(logging.Handler):
         super().close()
 
     def _wait(self, now: float) -> None:
-        end = self._repeats.next_end()
-        if end is None or self._timer is not None:
+        if self._timer is not None or (end := self._repeats.next_end()) is None:
             return
-        self._timer = threading.Timer(max(end - now, 0.0), self._on_timer)
-        self._timer.daemon = True
-        self._timer.start()
+        timer = threading.Timer(max(end - now, 0.0), self._on_timer)
+        timer.daemon = True
+        with suppress(
+            RuntimeError
+        ):  # where there can be no more threads, the next record tells the number
+            timer.start()
+            self._timer = timer
 
     def _on_timer(self) -> None:
         with self._guard():

@@ -1,6 +1,7 @@
 """A flood on its way to the log: what makes its lines alike, and when their number is told."""
 
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,23 @@ def _raised(error: Exception) -> Exception:
         raise error
     except type(error) as caught:
         return caught
+
+
+def test_where_no_thread_can_be_started_the_next_record_tells_the_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever logs is not told."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    written = Written()
+    collapsing = Collapsing([written], first=1, seconds=0.05)
+    while len(written.events) < 2:
+        collapsing.handle(own_record(logging.WARNING, "full"))
+    assert written.events[1]["repeated"] > 0
+    collapsing.close()
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,12 @@ class SpanQueue:
         with self._lock:
             dropped = self._dropped + self._waiting
         if dropped:
-            _log.warning("traces.dropped", spans=dropped)
+            _log.warning(
+                "traces.dropped",
+                spans=dropped,
+                message="no collector took them: does OTEL_EXPORTER_OTLP_ENDPOINT name one that is up and quick enough? Or "
+                "keep fewer traces with OTEL_TRACES_SAMPLER",
+            )
 
     def _on_export(self, count: int, taken: bool) -> None:  # noqa: FBT001 - see _Counted
         with self._lock:

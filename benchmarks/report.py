@@ -25,6 +25,8 @@ _KEYS: Final = ("setup", "contender", "load", "streams")
 _NAME_WIDTH: Final = 34
 _QUIET_PERCENT: Final = 5
 _LATE_MS: Final = 20.0
+#: Contenders see the same frames, but not all of them within a round, and compute in other precisions.
+_SAME_FOUND: Final = 0.15
 
 
 def medians(rows: Sequence[Figures]) -> list[dict[str, Any]]:
@@ -109,10 +111,29 @@ def warnings(rows: Sequence[Figures], left_out: Mapping[str, str]) -> list[str]:
         and row["round"] > 0
         and row.get("unanswered_share", 1.0) < SATURATED_SHARE
     ]
+    found += _strangers(rows)
     late = sum(row.get("generator_lag_p99_ms", 0.0) > _LATE_MS for row in rows)
     if late:
         found.append(f"the load generator was late by more than {_LATE_MS:g} ms in {late} rows")
     return found
+
+
+def _strangers(rows: Sequence[Figures]) -> list[str]:
+    """Return who found more or less in a frame than the others: they did not do the same work."""
+    saturated = [each for each in medians(rows) if each["load"] == SATURATION]
+    lines = []
+    for setup in dict.fromkeys(each["setup"] for each in saturated):
+        of_setup = [e for e in saturated if e["setup"] == setup and "found_per_frame" in e]
+        if not of_setup:
+            continue
+        usual = median(each["found_per_frame"] for each in of_setup)
+        lines += [
+            f"{each['contender']}, {each['streams']} streams, {setup}: found {each['found_per_frame']:.2f} "
+            f"in a frame, and all together {usual:.2f}; what it did is not what the others did"
+            for each in of_setup
+            if abs(each["found_per_frame"] - usual) > _SAME_FOUND * usual
+        ]
+    return lines
 
 
 def _width(form: str) -> int:

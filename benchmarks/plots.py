@@ -38,7 +38,7 @@ _COLOURS: Final = dict(
 
 
 def draw(results: dict[str, Any], folder: Path) -> list[Path]:
-    """Draw throughput, ages and a frame's cost; return the files.
+    """Draw throughput, ages and a frame's cost with the embedded model; return the files.
 
     Args:
         results: as `make bench` writes them.
@@ -48,6 +48,8 @@ def draw(results: dict[str, Any], folder: Path) -> list[Path]:
     mpl.rcParams["svg.hashsalt"] = "crowd-detector"
     folder.mkdir(parents=True, exist_ok=True)
     rows = [row for row in results["medians"] if row["setup"] == EMBEDDED]
+    if not rows:
+        return []
     written = [_throughput(rows, folder), _old(rows, folder)]
     if results.get("cost"):
         written.append(_cost(results["cost"], folder))

@@ -36,7 +36,7 @@ SERVICE: Final = "service"
 _LOAD_SECONDS: Final = 120.0
 _SLACK_SECONDS: Final = 60.0
 _SETTLE_SECONDS: Final = 0.3  # threads of who was measured before may spin a little
-_ATTEMPTS: Final = 2
+_ATTEMPTS: Final = 3
 _WORKERS_A_CORE: Final = (1, 2, 3)
 
 

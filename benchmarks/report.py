@@ -25,7 +25,7 @@ _KEYS: Final = ("setup", "contender", "load", "streams")
 _NAME_WIDTH: Final = 34
 _QUIET_PERCENT: Final = 5
 _LATE_MS: Final = 20.0
-#: Contenders see the same frames, but not all of them within a round, and compute in other precisions.
+#: Contenders see the same frames, but not each of them as often, and compute in other precisions.
 _SAME_FOUND: Final = 0.15
 
 
@@ -120,18 +120,24 @@ def warnings(rows: Sequence[Figures], left_out: Mapping[str, str]) -> list[str]:
 
 def _strangers(rows: Sequence[Figures]) -> list[str]:
     """Return who found more or less in a frame than the others: they did not do the same work."""
-    saturated = [each for each in medians(rows) if each["load"] == SATURATION]
     lines = []
-    for setup in dict.fromkeys(each["setup"] for each in saturated):
-        of_setup = [e for e in saturated if e["setup"] == setup and "found_per_frame" in e]
-        if not of_setup:
-            continue
-        usual = median(each["found_per_frame"] for each in of_setup)
+    for setup in dict.fromkeys(row["setup"] for row in rows):
+        found: dict[str, float] = {}
+        for name in dict.fromkeys(row["contender"] for row in rows if row["setup"] == setup):
+            # All its measurements together: a slow contender sees too few frames in a single one.
+            its = [
+                (row["found_per_frame"], row["fps"])
+                for row in rows
+                if (row["setup"], row["contender"]) == (setup, name) and "found_per_frame" in row
+            ]
+            frames = sum(fps for _, fps in its)
+            if frames:
+                found[name] = sum(each * fps for each, fps in its) / frames
+        usual = median(found.values()) if found else 0.0
         lines += [
-            f"{each['contender']}, {each['streams']} streams, {setup}: found {each['found_per_frame']:.2f} "
-            f"in a frame, and all together {usual:.2f}; what it did is not what the others did"
-            for each in of_setup
-            if abs(each["found_per_frame"] - usual) > _SAME_FOUND * usual
+            f"{name}, {setup}: found {each:.2f} in a frame, where {usual:.2f} is usual: it did other work"
+            for name, each in found.items()
+            if abs(each - usual) > _SAME_FOUND * usual
         ]
     return lines
 

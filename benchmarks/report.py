@@ -128,7 +128,9 @@ def _strangers(rows: Sequence[Figures]) -> list[str]:
             its = [
                 (row["found_per_frame"], row["fps"])
                 for row in rows
-                if (row["setup"], row["contender"]) == (setup, name) and "found_per_frame" in row
+                if (row["setup"], row["contender"]) == (setup, name)
+                and row["load"] != CALIBRATION
+                and "found_per_frame" in row
             ]
             frames = sum(fps for _, fps in its)
             if frames:

@@ -70,7 +70,9 @@ def _fail(error: Exception, code: int) -> int:
 
 async def _serve(settings: Settings, otel: OtelSettings) -> int:
     stop, hang_up = _on_signals()
-    metrics = Metrics("crowd-detector", otel)
+    # Where nobody could read them, nothing is measured.
+    told = settings.admin_port != "off" or otel.metrics_endpoint is not None
+    metrics = Metrics("crowd-detector", otel) if told else None
     server = DetectorServer(settings, metrics)
     try:
         port = await server.listen()
@@ -96,7 +98,8 @@ async def _serve(settings: Settings, otel: OtelSettings) -> int:
         return 0
     finally:
         await server.drain()
-        await asyncio.to_thread(metrics.close)
+        if metrics is not None:
+            await asyncio.to_thread(metrics.close)
         _log.info("service.stopped")
 
 

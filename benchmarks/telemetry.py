@@ -26,7 +26,7 @@ from urllib.request import urlopen
 
 from benchmarks import frames, machine, service
 from benchmarks.children import Child, ChildFailedError
-from benchmarks.ways import Way
+from benchmarks.endpoints import Endpoint
 
 _RESULTS: Final = Path(__file__).resolve().parent / "telemetry_results.json"
 _CHEAP: Final = {"MAX_FRAME_SIZE": "32", "DECODE_SCALE": "reduced"}
@@ -67,7 +67,7 @@ MODES: Final[Mapping[str, Mode]] = {
 }
 
 
-def _start(stack: ExitStack, folder: Path, mode: Mode, collector: str) -> Way:
+def _start(stack: ExitStack, folder: Path, mode: Mode, collector: str) -> Endpoint:
     """Start a detector that ends with the stack."""
     settings = dict(_CHEAP)
     settings |= {name: text.format(collector=collector) for name, text in mode.environment.items()}
@@ -83,7 +83,7 @@ def _start(stack: ExitStack, folder: Path, mode: Mode, collector: str) -> Way:
         if time.monotonic() > ends:
             raise ChildFailedError(f"the service did not serve within {_START_SECONDS:g} s")
         time.sleep(_WARM_UP)
-    return Way("detector", "stream", address, (child,))
+    return Endpoint("detector", "stream", address, (child,))
 
 
 @contextmanager
@@ -126,7 +126,7 @@ def measure(
             Child(folder, ["-m", "benchmarks.load", str(written)], os.environ)
         )
         say("starting")
-        ways = {
+        endpoints = {
             name: _start(stack, folder, mode, f"http://127.0.0.1:{port}")
             for name, mode in MODES.items()
         }
@@ -134,8 +134,8 @@ def measure(
         for number in range(rounds):
             say(f"round {number + 1} of {rounds}")
             figures = {}
-            for name in list(ways)[:: -1 if number % 2 else 1]:
-                answered = ways[name].measure(
+            for name in list(endpoints)[:: -1 if number % 2 else 1]:
+                answered = endpoints[name].measure(
                     generator,
                     rates=[_RATE] * _STREAMS,
                     seed=number,

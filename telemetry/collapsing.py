@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import PurePath
 from types import TracebackType
 from typing import Any, Final, NamedTuple
@@ -49,7 +50,7 @@ class Collapsing(logging.Handler):
         """Make it.
 
         Args:
-            targets: take what is written; they must have been made before this, to be closed after it.
+            targets: take what is written.
             first: records of a flood that are passed on.
             seconds: after which the others are counted, again and again.
         """
@@ -72,21 +73,26 @@ class Collapsing(logging.Handler):
         self._pass_on(record)
 
     def close(self) -> None:
-        """Write the numbers that are not written yet."""
+        """Write the numbers that are not written yet; close the targets."""
         with self._guard():
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
             self._tell(self._repeats.close())
+            for target in self._targets:
+                target.close()
         super().close()
 
     def _wait(self, now: float) -> None:
-        end = self._repeats.next_end()
-        if end is None or self._timer is not None:
+        if self._timer is not None or (end := self._repeats.next_end()) is None:
             return
-        self._timer = threading.Timer(max(end - now, 0.0), self._on_timer)
-        self._timer.daemon = True
-        self._timer.start()
+        timer = threading.Timer(max(end - now, 0.0), self._on_timer)
+        timer.daemon = True
+        with suppress(
+            RuntimeError
+        ):  # where there can be no more threads, the next record tells the number
+            timer.start()
+            self._timer = timer
 
     def _on_timer(self) -> None:
         with self._guard():

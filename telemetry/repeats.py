@@ -78,9 +78,10 @@ class Repeats(Generic[Key]):
         return self._told()
 
     def next_end(self) -> float | None:
-        """Return when there will be a number to write; None where nothing is withheld."""
-        ends = (window.ends for window in self._windows.values() if window.withheld)
-        return next(ends, None)
+        """Return when there may be a number to write; None where nothing is withheld."""
+        if not any(window.withheld for window in self._windows.values()):
+            return None
+        return next(iter(self._windows.values())).ends
 
     def _end(self, key: Key) -> None:
         window = self._windows.pop(key)

@@ -91,9 +91,10 @@ async def test_a_port_in_use_ends_it_with_2() -> None:
 async def test_a_log_file_that_cannot_be_written_ends_it_with_2(tmp_path: Path) -> None:
     """A file where a folder should be."""
     (tmp_path / "file").touch()
-    async with service_process(LOG_FILE=str(tmp_path / "file" / "app.log")) as service:
+    path = tmp_path / "file" / "app.log"
+    async with service_process(LOG_FILE=str(path)) as service:
         assert await service.ended() == 2
-    assert "LOG_FILE=" in service.errors
+    assert f"LOG_FILE: {path} cannot be written" in service.errors
 
 
 async def test_print_config_shows_what_applies() -> None:

@@ -141,7 +141,7 @@ class StreamSession:
             seconds=round(time.monotonic() - self._began, 3),
             frames_received=self._summary.frames_received,
             frames_processed=self._summary.results,
-            frames_failed=self._summary.errors,
+            errors=self._summary.errors,
             frames_dropped={drop_name(reason): count for reason, count in self._dropped.items()},
             frames_abandoned=self._open_frames,
         )

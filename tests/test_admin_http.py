@@ -39,6 +39,15 @@ async def ask(port: int, path: str = "/echo", method: str = "GET") -> tuple[int,
         return answer.status, await answer.text()
 
 
+async def cut_off(reader: asyncio.StreamReader) -> bool:
+    """Wait until a connection is over; return whether nothing came."""
+    async with asyncio.timeout(30):
+        try:
+            return await reader.read() == b""
+        except ConnectionError:
+            return True
+
+
 async def test_a_path_is_answered_by_its_endpoint() -> None:
     """By GET and HEAD; whoever asks for something else is told what there is."""
     async with listening() as port:
@@ -72,25 +81,22 @@ async def test_each_connection_is_for_one_request() -> None:
 async def test_many_idle_connections_keep_nobody_out() -> None:
     """The newest are served, the oldest are cut off; who leaves at once harms nobody."""
     async with listening() as port, AsyncExitStack() as stack:
-        first, _ = await asyncio.open_connection("127.0.0.1", port)
+        first, writer = await asyncio.open_connection("127.0.0.1", port)
+        stack.callback(writer.close)
         for _ in range(2 * admin_http._MOST_CONNECTIONS):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             stack.callback(writer.close)
         assert await ask(port) == (200, "")
-        async with asyncio.timeout(30):
-            with pytest.raises(ConnectionError):
-                await first.read()
+        assert await cut_off(first)
 
 
 async def test_a_slow_client_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether it is slow to ask or slow to read."""
+    """However slowly it asks."""
     monkeypatch.setattr(admin_http, "_LONGEST", 0.1)
     async with listening() as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /echo HTTP/1.1\r\nHost:")
-        async with asyncio.timeout(30):
-            with pytest.raises(ConnectionError):
-                await reader.read()
+        assert await cut_off(reader)
         writer.close()
 
 

@@ -35,8 +35,8 @@ def picture() -> bytes:
 def look(workers: Workers[Job, Answer], done: Callable[[Answer], None]) -> None:
     """Put the picture before the workers.
 
-    It takes a seat of its own each time, and so has the next turn, whatever streams there are. It is none of what the
-    service counts.
+    It takes a seat of its own each time, so its turn comes once each stream has had a frame looked at, at the latest. It
+    is none of what the service counts.
 
     Args:
         workers: that look at it.

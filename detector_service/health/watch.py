@@ -7,6 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Awaitable, Callable
+from types import FrameType
 from typing import Any, Final
 
 import structlog
@@ -117,8 +118,8 @@ class HealthWatch:
                 continue
             vitals = self._vitals()
             if judge(vitals, self._limits) is State.STUCK:
-                self._log_stuck(self._workers)
                 self.stuck.set()
+                self._log_stuck(self._workers)
                 return
             if self.state in (State.READY, State.FAILING) and probe_is_due(vitals, self._limits):
                 self._probe(self._workers)
@@ -190,7 +191,7 @@ class HealthWatch:
                 )
 
 
-def _stack(frames: dict[int, Any], thread: threading.Thread) -> list[str]:
+def _stack(frames: dict[int, FrameType], thread: threading.Thread) -> str:
     """Return where a thread is, from the outermost call to the innermost."""
     frame = frames.get(thread.ident or 0)
-    return [] if frame is None else traceback.format_stack(frame)
+    return "" if frame is None else "".join(traceback.format_stack(frame))

@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from detector_service import engines
 from detector_service.errors import ModelError
-from detector_service.health import watch
+from detector_service.health import probe, watch
 from detector_service.health.judgement import Limits, State
 from detector_service.health.watch import HealthWatch
 from detector_service.rpc.frame_handler import Answer, Job
@@ -28,7 +28,7 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 NAMES = ("", "crowd.detector.v1.DetectorService")
 #: Seconds: so that a test waits for tenths of them.
-QUICK = {"health_interval": 0.1, "watchdog_timeout": 0, "admin_port": 0}
+QUICK: dict[str, Any] = {"health_interval": 0.1, "watchdog_timeout": 0, "admin_port": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -199,7 +199,7 @@ async def test_the_services_own_picture_waits_for_one_frame_of_each_stream(photo
         workers = running.server._workers
         assert workers is not None
         answered: list[int] = []
-        watch.probe.look(workers, lambda _: answered.append(running.server.stats.processed))
+        probe.look(workers, lambda _: answered.append(running.server.stats.processed))
         gated.faults.open.set()
         await until(lambda: answered)
         for call in calls:
@@ -286,7 +286,7 @@ async def test_a_process_that_did_not_run_is_not_to_blame() -> None:
     running = asyncio.create_task(health.run())
     await health.prove(workers)
     await health.begin()
-    watch.probe.look(workers, lambda _: None)
+    probe.look(workers, lambda _: None)
     await until(workers.in_work)
     await advance(3600)
     for _ in range(29):
@@ -303,6 +303,6 @@ async def test_a_process_that_did_not_run_is_not_to_blame() -> None:
 
 def test_the_picture_is_smaller_than_any_limit() -> None:
     """So no setting makes a service unwell that is not."""
-    assert len(watch.probe.picture()) < 1024
+    assert len(probe.picture()) < 1024
     least = load_settings(_env_file=None, max_image_pixels=4096, max_frame_bytes=1024)
-    assert least.max_image_pixels > watch.probe._WIDTH * watch.probe._HEIGHT
+    assert least.max_image_pixels > probe._WIDTH * probe._HEIGHT

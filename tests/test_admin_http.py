@@ -3,16 +3,17 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import aiohttp
 import pytest
 from aiohttp import web
+from crowd.detector.v1 import detector_pb2 as pb
 
 from detector_service import admin_http
 from detector_service.admin_http import AdminHttp
 from detector_service.errors import ConfigurationError
-from tests.servers import service_process, serving
+from tests.servers import connected, service_process, serving
 
 
 async def echo(request: web.BaseRequest) -> web.Response:
@@ -129,6 +130,27 @@ async def test_a_flood_of_probes_is_answered_while_the_port_is_closed_in_the_end
     assert await late in (0, 200)
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_a_flood_of_probes_takes_no_client_its_answers(photo: bytes) -> None:
+    """They share the event loop, and neither keeps the other out."""
+
+    async def flood(port: int) -> None:
+        while True:
+            with suppress(aiohttp.ClientError):
+                await ask(port, "/health/ready")
+
+    async with serving(admin_port=0) as running, connected(running.address) as stub:
+        port = running.server.admin_port
+        assert port is not None
+        floods = [asyncio.create_task(flood(port)) for _ in range(20)]
+        for _ in range(10):
+            answer = await stub.Detect(pb.DetectRequest(frame=pb.Frame(encoded=photo)))
+            assert answer.result.faces
+        assert (await ask(port, "/health/ready"))[0] == 200
+        for each in floods:
+            each.cancel()
+        await asyncio.gather(*floods, return_exceptions=True)
 
 
 async def test_a_port_in_use_is_named() -> None:

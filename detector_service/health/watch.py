@@ -7,6 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ _LOOK_SECONDS: Final = 0.25  # between two judgements
 #: Seconds that a look may come late. Where one comes later, the process did not run (it was stopped, or its machine
 #: was), and nobody is to blame for what was not done meanwhile.
 _STALL_SECONDS: Final = 1.0
+_CALLS_SHOWN: Final = 12
 
 
 class HealthWatch:
@@ -161,10 +163,16 @@ class HealthWatch:
         if state is self._told:
             return
         before, self._told = self._told, state
-        if state in (State.FAILING, State.STUCK):
-            _log.error("health.not_ready", **self.report())
+        if state is State.FAILING:
+            seconds = self._vitals().since_result
+            _log.error(
+                "health.not_ready",
+                seconds=round(seconds, 3),
+                message=f"no frame has had a result for {seconds:.1f} s, nor has a picture of the service's own: each fails, "
+                "and frame.failed says why, or the engine is stuck, which WATCHDOG_TIMEOUT ends",
+            )
         elif before is State.FAILING:
-            _log.info("health.ready_again", **self.report())
+            _log.info("health.ready_again")
         await self._tell(state)
 
     def _probe(self, workers: Workers[Job, Answer]) -> None:
@@ -185,13 +193,15 @@ class HealthWatch:
                     "worker.stuck",
                     worker=thread.name,
                     seconds=round(seconds, 3),
-                    stack=_stack(frames, thread),
-                    message="a frame took longer than WATCHDOG_TIMEOUT allows, so the process ends; raise that where "
-                    "frames may take so long, or else report this stack to whoever made the engine",
+                    at=_where(frames, thread),
+                    message="a frame takes longer than WATCHDOG_TIMEOUT allows, so the process ends; raise that where frames "
+                    "may take so long, or else tell whoever made the engine where it is stuck",
                 )
 
 
-def _stack(frames: dict[int, FrameType], thread: threading.Thread) -> str:
-    """Return where a thread is, from the outermost call to the innermost."""
+def _where(frames: dict[int, FrameType], thread: threading.Thread) -> str:
+    """Return where in the code a thread is: the innermost call first, and what called it."""
     frame = frames.get(thread.ident or 0)
-    return "" if frame is None else "".join(traceback.format_stack(frame))
+    stack = [] if frame is None else traceback.extract_stack(frame)
+    calls = [f"{each.name} ({Path(each.filename).name}:{each.lineno})" for each in reversed(stack)]
+    return " < ".join(calls[:_CALLS_SHOWN])

@@ -39,7 +39,7 @@ async def test_a_stuck_engine_ends_the_process_with_70(photo: bytes) -> None:
     assert "health.not_ready" in events[: events.index("worker.stuck")]
     stuck = records[events.index("worker.stuck")]
     assert stuck["seconds"] > 2
-    assert "gated.py" in stuck["stack"]
+    assert "start (gated.py:" in stuck["at"]
 
 
 async def test_a_stuck_engine_holds_up_no_drain(photo: bytes) -> None:

@@ -164,9 +164,9 @@ def available_cores() -> int:
 
 
 def default_workers() -> int:
-    """Return how many workers suit this machine: three for each core.
+    """Return how many workers suit this machine: two for each core.
 
-    While the model runs, on threads of its own, a worker sleeps; others decode and answer meanwhile.
+    While the model runs, on threads of its own, a worker sleeps; another decodes and answers meanwhile.
     docs/performance.md has the measurement.
     """
-    return 3 * available_cores()
+    return 2 * available_cores()

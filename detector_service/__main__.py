@@ -99,6 +99,8 @@ async def _serve(settings: Settings) -> int:
         return 0
     finally:
         await server.drain()
+        if server.stuck.is_set():
+            await watchdog  # which ends the process
         watchdog.cancel()
         _log.info("service.stopped")
 

@@ -233,8 +233,8 @@ class DetectorServer:
         2. New calls are refused; streams answer what they have accepted, then end.
         3. The port is closed, once all of these have ended or DRAIN_TIMEOUT has passed; who watches
            health is cut off.
-        4. The workers end, the models are let go, and the admin port is closed. Not where a worker is stuck: it
-           would be waited for in vain.
+        4. The workers end, and the models are let go; not where a worker is stuck, which would be waited for in vain.
+        5. The admin port is closed.
 
         Args:
             patience: seconds in place of DRAIN_TIMEOUT.
@@ -256,11 +256,9 @@ class DetectorServer:
             await asyncio.wait(self._reloads)
         if self._lag_watch is not None:
             self._lag_watch.cancel()
-        if self.stuck.is_set():
-            return
-        if self._workers is not None:
+        if self._workers is not None and not self.stuck.is_set():
             await self._workers.close()
-        if self._detector is not None:
+        if self._detector is not None and not self.stuck.is_set():
             await asyncio.to_thread(self._detector.close)
         if self._watching is not None:
             self._watching.cancel()  # not sooner: a stuck worker would never have ended

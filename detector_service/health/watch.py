@@ -68,7 +68,6 @@ class HealthWatch:
         self._stopping = False
         self._last_result = -math.inf
         self._probed = -math.inf
-        self._probing = False
         self._resumed = -math.inf  # when the process last began to run again
         self._told = State.LOADING
 
@@ -93,9 +92,9 @@ class HealthWatch:
         self._workers = workers
         if not self._limits.interval:
             return
-        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        probe.look(workers, answered.set_result)
-        answer = await answered
+        answered: asyncio.Queue[Answer] = asyncio.Queue()
+        probe.look(workers, answered.put_nowait)
+        answer = await answered.get()
         if isinstance(answer, pb.FrameError):
             raise ModelError(f"a first picture had no result: {answer.message}")
 

@@ -39,6 +39,14 @@ _PATHS: Final[Mapping[str, tuple[str, _Answers]]] = {
         "Whether a detector serves.",
         {200: http_answers.HealthAnswer, 503: http_answers.HealthAnswer},
     ),
+    "/health/live": (
+        "Whether the bridge itself answers.",
+        {200: http_answers.LifeAnswer},
+    ),
+    "/health/ready": (
+        "Whether a detector serves: the same as /health.",
+        {200: http_answers.HealthAnswer, 503: http_answers.HealthAnswer},
+    ),
     "/api/models/info": (
         "The models that serve.",
         {200: http_answers.ModelsAnswer, 304: None, **_FIGURES},

@@ -22,7 +22,9 @@ from bridge import access
 from bridge.detectors import Detectors, NoDetectorError
 from bridge.errors import ErrorCode
 from bridge.http_answers import (
+    DetectorsAnswer,
     HealthAnswer,
+    LifeAnswer,
     ModelAnswer,
     ModelsAnswer,
     Problem,
@@ -123,6 +125,8 @@ class HttpSide:
         self.routes: Final[dict[str, Route]] = {
             WEBSOCKET_PATH: Route(self._websocket, open=True),
             "/health": Route(self._health, open=True),
+            "/health/live": Route(_live, open=True),
+            "/health/ready": Route(self._health, open=True),
             "/api/models/info": Route(self._models),
             "/api/stats": Route(self._stats),
             METRICS_PATH: Route(self._metrics),
@@ -202,10 +206,13 @@ class HttpSide:
             return problem(503, ErrorCode.DETECTOR_UNAVAILABLE, str(error), {"Retry-After": "1"})
 
     async def _health(self) -> Answer:
-        serving = self._detectors.choose() is not None
-        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        links = self._detectors.links
+        serving = sum(link.serving for link in links)
         return Answer(
-            200 if serving else 503, HealthAnswer("healthy" if serving else "unhealthy", now)
+            200 if serving else 503,
+            HealthAnswer(
+                "healthy" if serving else "unhealthy", _now(), DetectorsAnswer(serving, len(links))
+            ),
         )
 
     async def _models(self) -> Answer:
@@ -350,6 +357,14 @@ def method_not_allowed(method: str) -> Answer:
         f"{method} is not answered here; {allow} are",
         headers={"Allow": allow},
     )
+
+
+async def _live() -> Answer:
+    return Answer(200, LifeAnswer("alive", _now()))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _constant(body: Any) -> Endpoint:

@@ -84,7 +84,7 @@ def observe_workers(meter: Meter, workers: Workers[Any, Any]) -> None:
         )
 
     def by_state(_: CallbackOptions) -> Iterable[Observation]:
-        busy = workers.busy
+        busy = len(workers.in_work())
         return [
             Observation(busy, {"state": "busy"}),
             Observation(workers.count - busy, {"state": "idle"}),

@@ -22,6 +22,8 @@ from detector_service.crowd.alerts import CrowdAlertLevels
 from detector_service.detection import model_files
 from detector_service.detection.detector import Detector
 from detector_service.errors import ConfigurationError, ModelError
+from detector_service.health.judgement import Limits, State
+from detector_service.health.watch import HealthWatch
 from detector_service.metrics import observe_models, observe_stats, observe_workers
 from detector_service.performance import difference
 from detector_service.pipeline import FrameLimits, Pipeline
@@ -80,7 +82,10 @@ class DetectorServer:
         self._told = self.stats.snapshot(queued=0)  # of which the log has the differences
         self._servicer: Final = DetectorServicer(settings, self.stats, traces)
         self._health: Final = health.aio.HealthServicer()
-        endpoints: dict[str, Endpoint] = {"/health/live": _live}
+        self._watch: Final = HealthWatch(
+            Limits(settings.health_interval, settings.watchdog_timeout), self._tell
+        )
+        endpoints: dict[str, Endpoint] = {"/health/live": _live, "/health/ready": self._ready}
         if metrics is not None:
             endpoints["/metrics"] = _page(metrics)
         self._admin_http: Final = AdminHttp(endpoints)
@@ -90,9 +95,15 @@ class DetectorServer:
         self._detector: Detector | None = None
         self._workers: Workers[Job, Answer] | None = None
         self._watches: list[asyncio.Task[None]] = []
+        self._watching: asyncio.Task[None] | None = None
         self._going_down: Final = threading.Event()
         self._reloading: Final = asyncio.Lock()
         self._reloads: Final[set[asyncio.Task[Detector]]] = set()
+
+    @property
+    def stuck(self) -> asyncio.Event:
+        """Is set once a worker is stuck: the process can only end then."""
+        return self._watch.stuck
 
     async def listen(self) -> int:
         """Open the port, and that for HTTP; return the first one's number.
@@ -119,7 +130,7 @@ class DetectorServer:
         detector_pb2_grpc.add_AdminServiceServicer_to_server(admin, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(_REFLECTED, self._server)
-        await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._tell(State.LOADING)
         port = self._bind(self._server)
         if settings.admin_port != "off":
             self.admin_port = await self._admin_http.listen(settings.host, settings.admin_port)
@@ -128,13 +139,15 @@ class DetectorServer:
             asyncio.create_task(watch_lag(self.stats.lagged)),
             asyncio.create_task(summarise("service.performance", self._figures)),
         ]
+        self._watching = asyncio.create_task(self._watch.run())
         return port
 
     async def load(self) -> None:
-        """Load and warm the models, then serve.
+        """Load and warm the models, look at a first picture, then serve.
 
         Raises:
-            ModelError: a model cannot serve; the text names the variable, the file and the cure.
+            ModelError: a model cannot serve; the text names the variable, the file and the cure. Or the picture had
+                no result.
         """
         settings = self._settings
         count = settings.workers or engines.default_workers()
@@ -142,10 +155,12 @@ class DetectorServer:
         self._workers = Workers(
             await asyncio.to_thread(self._handlers, detector, count),
             max_bytes=settings.max_buffered_bytes,
+            saw=self._watch.saw,
         )
+        await self._watch.prove(self._workers)
         self._servicer.serve(detector, self._workers)
         self._observe(self._workers)
-        await self._say(health_pb2.HealthCheckResponse.SERVING)
+        await self._watch.begin()
 
     async def reload(self) -> Detector:
         """Load the models anew beside those that serve, and let them take over between two frames.
@@ -248,21 +263,28 @@ class DetectorServer:
             )
         return detector
 
-    async def drain(self) -> None:
+    async def drain(self, patience: float | None = None) -> None:
         """Go down in good order; may be called twice.
 
         1. Health says NOT_SERVING, so that nobody new is sent here.
         2. New calls are refused; streams answer what they have accepted, then end.
         3. The port is closed, once all of these have ended or DRAIN_TIMEOUT has passed; who watches
            health is cut off.
-        4. The workers end, the models are let go, and the admin port is closed.
+        4. The workers end, and the models are let go; not where a worker is stuck, which would be waited for in vain.
+        5. The admin port is closed.
+
+        Args:
+            patience: seconds in place of DRAIN_TIMEOUT.
         """
         self._going_down.set()
+        self._watch.stop()
         for reload in self._reloads:
             reload.cancel()
         await self._health.enter_graceful_shutdown()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.drain_timeout):
+            async with asyncio.timeout(
+                self._settings.drain_timeout if patience is None else patience
+            ):
                 await self._servicer.drain()
         if self._server is not None:
             # Not at once: with no time to spare gRPC tells even idle clients of an internal error.
@@ -272,10 +294,12 @@ class DetectorServer:
         for watch in self._watches:
             watch.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
-        if self._workers is not None:
+        if self._workers is not None and not self.stuck.is_set():
             await self._workers.close()
-        if self._detector is not None:
+        if self._detector is not None and not self.stuck.is_set():
             await asyncio.to_thread(self._detector.close)
+        if self._watching is not None:
+            self._watching.cancel()  # not sooner: a stuck worker would never have ended
         await self._admin_http.close()
 
     def _bind(self, server: grpc.aio.Server) -> int:
@@ -297,7 +321,10 @@ class DetectorServer:
                 "address not this machine's? Choose another, or end what uses it"
             ) from error
 
-    async def _say(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:
+    async def _tell(self, state: State) -> None:
+        """Tell who asks for health by gRPC."""
+        statuses = health_pb2.HealthCheckResponse
+        status = statuses.SERVING if state is State.READY else statuses.NOT_SERVING
         for name in ("", _SERVICE, _ADMIN):
             await self._health.set(name, status)
 
@@ -319,6 +346,21 @@ class DetectorServer:
         figures = difference(before, self._told, self.stats.recent)
         self.stats.recent.clear()
         return figures
+
+    async def _ready(self, _: web.BaseRequest) -> web.Response:
+        """Say whether frames get results, and what is known of that."""
+        known = self._watch.report()
+        if self._detector is not None:
+            known["models"] = [
+                {
+                    "roles": sorted(model.file.roles),
+                    "engine": model.engine.name,
+                    "device": model.engine.device,
+                    "precision": model.engine.precision,
+                }
+                for model in self._detector.models
+            ]
+        return web.json_response(known, status=200 if known["status"] is State.READY else 503)
 
 
 async def _live(_: web.BaseRequest) -> web.Response:

@@ -81,7 +81,11 @@ class Metrics:
             try:
                 provider.shutdown(_CLOSE_SECONDS * 1000)
             except Exception as error:  # noqa: BLE001 - the SDK raises nothing else
-                _log.warning("telemetry.not_closed", reason=str(error))
+                _log.warning(
+                    "telemetry.not_closed",
+                    reason=str(error),
+                    message="the figures of the last moments may not have left; look at the collector",
+                )
 
         # A thread of its own, which ends with the process where the SDK does not keep its word.
         closing = threading.Thread(target=shut_down, daemon=True)

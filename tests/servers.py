@@ -42,8 +42,11 @@ class Running:
 
 @asynccontextmanager
 async def serving(*, load: bool = True, **settings: Any) -> AsyncIterator[Running]:
-    """Run a service in this process; what is not set has its default. With an admin port it has metrics."""
-    known = {"host": "127.0.0.1", "grpc_port": 0, "admin_port": "off"}
+    """Run a service in this process; what is not set has its default. With an admin port it has metrics.
+
+    It looks at no picture of its own, for tests count what its engine does.
+    """
+    known = {"host": "127.0.0.1", "grpc_port": 0, "admin_port": "off", "health_interval": 0}
     effective = load_settings(_env_file=None, **(known | settings))
     telling = effective.admin_port != "off"
     metrics = Metrics("crowd-detector", OtelSettings()) if telling else None

@@ -28,6 +28,28 @@ async def test_a_bad_setting_ends_it_with_2() -> None:
     assert "Traceback" not in service.errors
 
 
+async def test_a_variable_of_opentelemetrys_that_cannot_be_kept_to_ends_it_with_2() -> None:
+    """As its own do."""
+    async with service_process(OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf") as service:
+        assert await service.ended() == 2
+    complaint = (
+        "detector-service: OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf: only grpc is supported"
+    )
+    assert complaint in service.errors
+    assert "Traceback" not in service.errors
+
+
+async def test_a_collector_that_is_away_keeps_it_from_nothing() -> None:
+    """It serves, and it ends; the log says what is lost."""
+    away = "http://127.0.0.1:1"
+    async with service_process(OTEL_EXPORTER_OTLP_ENDPOINT=away) as service:
+        await service.serves()
+        service.signal(signal.SIGTERM)
+        assert await service.ended() == 0
+    assert service.errors.count("telemetry.export_failed") <= 1
+    assert "Traceback" not in service.errors
+
+
 @pytest.mark.parametrize(
     ("variable", "name", "content", "words"),
     [

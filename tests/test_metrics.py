@@ -119,7 +119,7 @@ async def test_waiting_frames_and_busy_workers_are_told(
         call = asyncio.ensure_future(stub.BatchDetect(pb.BatchDetectRequest(frames=frames)))
         workers = running.server._workers
         assert workers is not None
-        await until(lambda: workers.busy == 1 and workers.waiting == 2)
+        await until(lambda: len(workers.in_work()) == 1 and workers.waiting == 2)
         page = await page_of(running)
         gated.faults.open.set()
         await call

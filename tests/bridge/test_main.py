@@ -40,6 +40,19 @@ async def test_bad_settings_end_it_with_2() -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_variable_of_opentelemetrys_that_cannot_be_kept_to_ends_it_with_2(
+    workers: str,
+) -> None:
+    """Before a worker is started."""
+    async with service_process(
+        module=MODULE, BRIDGE_WORKERS=workers, OTEL_METRICS_EXPORTER="console"
+    ) as bridge:
+        assert await bridge.ended() == 2
+    assert bridge.errors.startswith("detector-bridge: OTEL_METRICS_EXPORTER=console: ")
+    assert bridge.errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
 async def test_a_port_in_use_ends_it_with_2(workers: str) -> None:
     """By name, rather than sharing the port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -158,6 +158,22 @@ def test_the_two_ports_differ(monkeypatch: pytest.MonkeyPatch, given: dict[str, 
     assert given.items() <= settings.model_dump().items()
 
 
+@pytest.mark.parametrize(
+    ("given", "admin_port"),
+    [
+        ({"grpc_port": 0}, "0"),
+        ({"grpc_port": 0, "admin_port": "9000"}, "9000"),
+        ({"grpc_port": 20_001}, None),
+    ],
+)
+def test_who_takes_any_port_takes_any_admin_port(
+    given: dict[str, Any], admin_port: str | None
+) -> None:
+    """So that a second one on a machine gets on with the first; what is set stays, None is the detector's default."""
+    settings = _with_ports(RunSettings(**({"port": 0, "_env_file": None} | given)))
+    assert settings.admin_port == admin_port
+
+
 def test_what_else_fails_is_not_said_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that cannot be started, say."""
 

@@ -10,6 +10,7 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
+from telemetry.otlp import Exports
 from telemetry.tracing import TraceSettings
 
 _log = structlog.get_logger()
@@ -36,6 +37,7 @@ class SpanQueue:
         self._lock: Final = threading.Lock()
         self._waiting = 0
         self._dropped = 0
+        self._exports: Final = Exports("traces", endpoint)
         compression = (
             settings.otel_exporter_otlp_traces_compression
             or settings.otel_exporter_otlp_compression
@@ -80,6 +82,7 @@ class SpanQueue:
         closing.join(_CLOSE_SECONDS)
         if closing.is_alive():
             self._exporter.shutdown()
+        self._exports.close()
         with self._lock:
             dropped = self._dropped + self._waiting
         if dropped:
@@ -94,6 +97,7 @@ class SpanQueue:
         with self._lock:
             self._waiting -= count
             self._dropped += 0 if taken else count
+        self._exports.note(succeeded=taken)
 
 
 class _Counted(SpanExporter):

@@ -289,7 +289,9 @@ async def test_a_collector_that_cannot_be_reached_holds_nothing_up(
     lines = [json.loads(line) for line in watched.errors.splitlines() if line.startswith("{")]
     (told,) = [line for line in lines if line["event"] == "traces.dropped"]
     assert told["spans"] >= 80
-    assert len([line for line in lines if "opentelemetry" in line.get("logger", "")]) < 10
+    (failed,) = [line for line in lines if line["event"] == "telemetry.export_failed"]
+    assert failed["signal"] == "traces"
+    assert not [line for line in lines if "opentelemetry" in line.get("logger", "")]
 
 
 @pytest.mark.parametrize("module", ["detector_service", "bridge"])

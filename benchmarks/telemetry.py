@@ -53,6 +53,15 @@ class Mode(NamedTuple):
     environment: Mapping[str, str]
 
 
+def _traces(ratio: float) -> dict[str, str]:
+    """Return what has so many of the frames traced."""
+    return {
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "{collector}",
+        "OTEL_TRACES_SAMPLER": "traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": str(ratio),
+    }
+
+
 #: By name; `off` is what the others are held against.
 MODES: Final[Mapping[str, Mode]] = {
     OFF: Mode(page=False, environment={}),
@@ -64,6 +73,8 @@ MODES: Final[Mapping[str, Mode]] = {
             "OTEL_METRIC_EXPORT_INTERVAL": str(round(1000 * _SCRAPE_SECONDS)),
         },
     ),
+    "traces, 1 %": Mode(page=False, environment=_traces(0.01)),
+    "traces, 100 %": Mode(page=False, environment=_traces(1.0)),
 }
 
 

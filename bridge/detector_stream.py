@@ -373,8 +373,9 @@ class DetectorStream:
 
 def _why(response: pb.StreamDetectionsResponse) -> str:
     """Return why the frames before an answer were dropped, where that is told of all of them alike."""
-    reasons = translation.named_drops(response.drops)
-    return next(iter(reasons)) if len(reasons) == 1 else "detector"
+    if len(response.drops) != 1:
+        return "detector"
+    return next(iter(translation.named_drops(response.drops)))
 
 
 def _now() -> float:

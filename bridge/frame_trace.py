@@ -138,7 +138,7 @@ class FrameTrace:
         """Learn what became of it; the client is not told yet."""
         self._answered = time.perf_counter()
         if response.HasField("error"):
-            self._error = pb.ErrorReason.Name(response.error.reason).removeprefix("ERROR_REASON_")
+            self._error = translation.error_code(response.error)
 
     def failed(self, code: str) -> None:
         """Learn that it gets no answer but an error of the bridge's; the client is not told yet."""

@@ -409,7 +409,12 @@ class Session:
         async with self._writing:
             while entry := self._queue.ready(in_order=self._stream.available):
                 assert entry.answer is not None
-                await self._write(entry.answer)
+                try:
+                    await self._write(entry.answer)
+                except ConnectionClosed:
+                    if entry.trace is not None:
+                        entry.trace.dropped("connection_closed")
+                    raise
                 if entry.arrived is not None:
                     self._timings.answer(time.monotonic() - entry.arrived)
                 if entry.trace is not None:

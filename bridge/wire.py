@@ -31,6 +31,8 @@ _FRAME: Final = _tag(pb.StreamDetectionsRequest.FRAME_FIELD_NUMBER)
 _IMAGE: Final = _tag(pb.Frame.ENCODED_FIELD_NUMBER)
 _TRACESTATE: Final = _tag(pb.Frame.TRACESTATE_FIELD_NUMBER)
 
+_NONE: Final = TraceContext()
+
 
 class WireFrame(NamedTuple):
     """A frame, ready for the detector.
@@ -43,7 +45,7 @@ class WireFrame(NamedTuple):
 
     request: bytes
     size: int
-    context: TraceContext = TraceContext()
+    context: TraceContext = _NONE
 
 
 def join(frame: pb.Frame, image: bytes | memoryview) -> WireFrame:
@@ -95,7 +97,7 @@ def belonging_to(request: bytes, context: TraceContext) -> bytes:
 
 
 def _context(frame: pb.Frame) -> TraceContext:
-    return TraceContext(frame.traceparent, frame.tracestate)
+    return TraceContext(frame.traceparent, frame.tracestate) if frame.traceparent else _NONE
 
 
 def _image(message: bytes, at: int) -> tuple[int, int, int]:

@@ -15,6 +15,7 @@ import pytest
 from crowd.detector.v1 import detector_pb2 as pb
 
 from tests.bridge.bridges import Client, client
+from tests.bridge.fake_detector import faking
 from tests.bridge.test_third_parties import page_at
 from tests.servers import ROOT, Process, connected, service_process
 from tests.telemetry.otlp_receiver import Collector, ReceivedSpan, collecting
@@ -255,6 +256,30 @@ async def test_a_frame_that_the_bridge_drops_says_why(photo: bytes) -> None:
         assert dropped.trace_id == TRACE
         assert dropped.attributes["crowd.drop.reason"] == "rate_limited"
         assert refused.attributes["error.type"] == "INVALID_FRAME"
+
+
+async def test_a_detector_that_went_away_with_a_frame_is_a_failure() -> None:
+    """The frame is given up after two of them, and its span says so though it is not sampled."""
+    async with collecting() as collector, faking() as (detector,):
+        detector.die_at = "fatal"
+        async with service_process(
+            module="bridge",
+            DETECTOR_ADDRESS=detector.address,
+            OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=collector.address,
+            OTEL_BSP_SCHEDULE_DELAY="50",
+        ) as bridge:
+            await bridge.serves("bridge.serving")
+            async with client(f"ws://{bridge.address}/ws") as browser:
+                await browser.send_frame(traceparent=NOT_SAMPLED)
+                await browser.result()
+                await browser.send_frame(frame_id="fatal", traceparent=NOT_SAMPLED)
+                while (await browser.error())["code"] != "PROCESSING_ERROR":
+                    pass
+            (frame,) = await collector.has("process_frame")
+    assert frame.trace_id == TRACE
+    assert frame.attributes["error.type"] == "PROCESSING_ERROR"
+    assert detector.frames[-1].traceparent.startswith(f"00-{TRACE}-")
+    assert detector.frames[-1].traceparent.endswith("-00")
 
 
 @pytest.mark.parametrize("module", ["detector_service", "bridge"])

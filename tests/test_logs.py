@@ -60,7 +60,11 @@ async def test_every_line_of_both_processes_is_as_described(photo: bytes, tmp_pa
         name: sum(line[name] for line in done) for name in ("connections", "frames", "results")
     }
     assert counts == {"connections": 1, "frames": 2, "results": 1}
-    assert {code for line in done for code in line["refused"]} == {"UNKNOWN_EVENT", "UNAUTHORIZED"}
+    assert {code for line in done for code in line["refused"]} == {
+        "UNKNOWN_EVENT",
+        "UNAUTHORIZED",
+        "UNSUPPORTED_IMAGE",
+    }
     (left,) = [line for line in lines if line["event"] == "session.ended"]
     (refused,) = [line for line in lines if line["event"] == "message.refused"]
     assert refused["stream"] == left["stream"]

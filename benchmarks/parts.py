@@ -53,7 +53,7 @@ class Parts:
         self._size: Final = (self._letterbox.height, self._letterbox.width)
         self._model.engine.prepare(*self._size)
         decoding = Pipeline(self._detector, self._limits)
-        self._images: Final[list[Image]] = [decoding.decode(frame) for frame in self._sent]
+        self._images: Final[list[Image]] = [decoding.decode(frame).pixels for frame in self._sent]
 
     def measure(self, seconds: float) -> Figures:
         """Return milliseconds of processor time for a frame of each part.
@@ -99,8 +99,12 @@ class Parts:
             self._letterbox.apply(image, buffer)
             request.start(buffer, self._confidence)
             answers.append(np.array(request.wait()[0]))
-        counted = self._model.counted
-        wanted = np.unique(np.concatenate(list(counted.values())))
+        classes_known = len(self._model.metadata.classes)
+        counted = {
+            role: heads.class_table(classes_known, classes)
+            for role, classes in self._model.counted.items()
+        }
+        wanted = np.logical_or.reduce(list(counted.values()))
 
         def read(number: int) -> None:
             candidates = heads.read_anchors(answers[number % len(answers)], self._confidence)

@@ -181,7 +181,7 @@ def _report(
     finally:
         saved = recording.close()
         summary = stream.summary
-        if summary.results + summary.errors:
+        if summary.results or summary.errors or summary.dropped:
             output.tell(summary_sentence(summary, time.monotonic() - began) + saved)
     if first_error is not None:
         raise Failure(

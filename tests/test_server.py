@@ -342,7 +342,7 @@ async def test_the_event_loop_s_lateness_is_measured() -> None:
     ],
 )
 async def test_there_are_workers_to_fill_a_batch(
-    monkeypatch: pytest.MonkeyPatch, device: str, settings: dict[str, int], more: int
+    monkeypatch: pytest.MonkeyPatch, device: str, settings: dict[str, Any], more: int
 ) -> None:
     """On a GPU as many more as it looks at together; without one, two for each core."""
     monkeypatch.setattr(OpenVINOEngine, "device", device)

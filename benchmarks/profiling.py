@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.children import Child
+from benchmarks.endpoints import service_endpoints
 from benchmarks.plan import MAIN, SATURATION, Cell, rates
 from benchmarks.setups import Setup
-from benchmarks.ways import service_ways
 
 _RATE: Final = 200  # samples a second
 _SLACK_SECONDS: Final = 60.0
@@ -38,8 +38,8 @@ def record(
     if program is None:
         return "py-spy is not installed"
     with ExitStack() as stack:
-        way = service_ways(stack, folder, setup)["stream"]
-        (detector,) = way.children
+        endpoint = service_endpoints(stack, folder, setup)["stream"]
+        (detector,) = endpoint.children
         generator = stack.enter_context(
             Child(folder, ["-m", "benchmarks.load", str(written)], os.environ)
         )
@@ -55,7 +55,7 @@ def record(
             start_new_session=True,
         )
         try:
-            way.measure(
+            endpoint.measure(
                 generator,
                 rates=rates(Cell(MAIN, SATURATION), capacity),
                 seed=0,

@@ -9,7 +9,8 @@ from typing import Final
 
 #: How much a flow's newest frame counts: the gain of the smoothed round-trip time (RFC 6298, section 2).
 _GAIN: Final = 1 / 8
-#: How much the newest frame counts in what the frames of all flows take, at least: the first ones count the same.
+#: How much the newest frame counts in what the frames of all flows take. Little: who is charged one thing and who is
+#: charged another a moment later do not get their shares, so it had better be wrong for a while than change fast.
 _GAIN_OF_ALL: Final = 1 / 64
 
 #: A flow whose frames take no less and no more than this, in parts of what those of all take, is charged what those
@@ -44,7 +45,6 @@ class ServiceTimes:
     def __init__(self) -> None:
         #: Seconds, of the frames of all; 0 before the very first.
         self.mean = 0.0
-        self._frames = 0
 
     def add(self, flow: ServiceTime, seconds: float) -> None:
         """Count a frame of a flow; a flow is like the others until it shows otherwise."""
@@ -55,8 +55,7 @@ class ServiceTimes:
         gain = 1 if flow.refusals and seconds < before else _GAIN
         flow.mean = before + (seconds - before) * gain
         flow.refusals = 0
-        self._frames += 1
-        self.mean += (seconds - self.mean) * max(_GAIN_OF_ALL, 1 / self._frames)
+        self.mean += (seconds - self.mean) * (_GAIN_OF_ALL if self.mean else 1)
 
     def refuse(self, flow: ServiceTime) -> None:
         """Count that work of a flow was refused for what was foreseen."""

@@ -146,6 +146,25 @@ def test_priorities_are_shares() -> None:
     assert frames == pytest.approx([2000, 1000, 100], rel=0.02)
 
 
+@pytest.mark.parametrize("first", [0.01, 0.1, 1.0, 100.0])
+def test_a_slow_start_is_soon_forgotten(first: float) -> None:
+    """Shares are about right at once, though the very first frame took far longer than those after it."""
+    queue, starting = FairQueue[str](), caller_of()
+    measured(queue, starting, first)
+    low, high = caller_of(30, 3, weight=10), caller_of(30, 3, weight=20)
+    for _ in range(30):
+        queue.push(low, "low")
+        queue.push(high, "high")
+    order = []
+    for _ in range(30):
+        taken = queue.take(0.0)[0]
+        assert taken is not None
+        queue.finish(taken, 0.01)
+        queue.release(taken.caller)
+        order.append(taken.item)
+    assert 20 <= order.count("high") <= 25
+
+
 def test_what_is_shared_is_time() -> None:
     """A camera whose frames take ten times as long gets a tenth of the frames, and the same time."""
     spent, frames = shared_out([1, 1], [0.1, 0.01], 100.0)

@@ -1,7 +1,7 @@
 """``detector-service``: reads the settings, serves until it is told to stop.
 
 Exit codes: 0 after a drain; 1 where a model cannot be loaded; 2 where a setting is not acceptable; 70 where the
-engine is stuck; 128 + the signal's number where a second signal cut the drain short.
+engine is stuck, or always fails; 128 + the signal's number where a second signal cut the drain short.
 """
 
 import argparse
@@ -120,7 +120,7 @@ async def _serve(settings: Settings, otel: OtelSettings) -> int:
 
 
 async def _end_where_stuck(server: DetectorServer) -> None:
-    """End the process where its engine is stuck: nothing else frees the thread that it holds, and nothing may wait for it."""
+    """End the process where only a new one helps: nothing else frees the thread that a stuck engine holds, and nothing may wait for it."""
     await server.stuck.wait()
     last_resort = threading.Timer(_LAST_SECONDS, os._exit, [EXIT_STUCK])
     last_resort.daemon = True

@@ -102,7 +102,7 @@ class DetectorServer:
 
     @property
     def stuck(self) -> asyncio.Event:
-        """Is set once a worker is stuck: the process can only end then."""
+        """Is set once a worker is stuck, or all frames fail for long: the process can only end then."""
         return self._watch.stuck
 
     async def listen(self) -> int:

@@ -42,6 +42,18 @@ async def test_a_stuck_engine_ends_the_process_with_70(photo: bytes) -> None:
     assert "start (gated.py:" in stuck["at"]
 
 
+async def test_an_engine_that_always_fails_ends_the_process_with_70() -> None:
+    """As after an error of CUDA's that stays: a new process begins without it."""
+    async with service_process(module=MODULE, **QUICK) as service:
+        await service.serves()
+        service.signal(signal.SIGUSR2)
+        assert await service.ended() == 70
+    records = [json.loads(line) for line in service.errors.splitlines() if line.startswith("{")]
+    events = [record["event"] for record in records]
+    assert events.index("health.not_ready") < events.index("health.given_up")
+    assert "frame.failed" in events
+
+
 async def test_a_stuck_engine_holds_up_no_drain(photo: bytes) -> None:
     """SIGTERM ends the service, even where a frame never comes back."""
     async with service_process(module=MODULE, **QUICK, DRAIN_TIMEOUT="0.1") as service:

@@ -29,9 +29,9 @@ from opentelemetry.trace.status import Status, StatusCode
 
 from telemetry.clock import WallClock, nanoseconds
 from telemetry.resource import release
+from telemetry.settings import OtelSettings
 from telemetry.span_queue import SpanQueue
 from telemetry.trace_context import TraceContext
-from telemetry.tracing import TraceSettings
 
 #: Characters of a `traceparent`, and of a `tracestate`, that are looked at: all that W3C Trace Context wants to be
 #: passed on (https://www.w3.org/TR/trace-context/#tracestate-limits). The propagator would log each one that is longer.
@@ -87,7 +87,7 @@ class Tracer:
         malformed: contexts that came and are none; they were passed over.
     """
 
-    def __init__(self, queue: SpanQueue, resource: Resource, settings: TraceSettings) -> None:
+    def __init__(self, queue: SpanQueue, resource: Resource, settings: OtelSettings) -> None:
         """Make it.
 
         Args:

@@ -11,10 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from opentelemetry.sdk.resources import Resource
 
+from telemetry.settings import OtelSettings
 from telemetry.span_queue import SpanQueue
 from telemetry.trace_context import TraceContext
 from telemetry.tracer import Begun, Span, Tracer, ids
-from telemetry.tracing import load_trace_settings
 from tests.servers import until
 from tests.telemetry.otlp_receiver import Collector, collecting
 
@@ -26,8 +26,9 @@ NONE = TraceContext()
 
 def tracer(endpoint: str = "http://127.0.0.1:9", **settings: Any) -> Tracer:
     """Return one that sends to a collector soon."""
-    read = load_trace_settings(**{"otel_bsp_schedule_delay": 20, **settings})
-    return Tracer(SpanQueue(endpoint, 5.0, read), Resource({"service.name": "test"}), read)
+    known = {"otel_exporter_otlp_traces_endpoint": endpoint, "otel_bsp_schedule_delay": 20}
+    read = OtelSettings(**(known | {"otel_exporter_otlp_timeout": 5.0} | settings))
+    return Tracer(SpanQueue(read), Resource({"service.name": "test"}), read)
 
 
 @asynccontextmanager

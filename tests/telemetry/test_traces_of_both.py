@@ -330,7 +330,7 @@ async def test_a_variable_that_is_not_acceptable_ends_it_with_2(module: str) -> 
     ) as process:
         assert await process.ended() == 2
     assert "OTEL_TRACES_SAMPLER=sometimes: input should be 'always_on'" in process.errors
-    assert "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf: input should be 'grpc'" in (
+    assert "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf: only grpc is supported" in (
         process.errors
     )
 

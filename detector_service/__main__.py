@@ -83,7 +83,7 @@ async def _serve(settings: Settings, otel: OtelSettings) -> int:
     # Where nobody could read them, nothing is measured.
     told = settings.admin_port != "off" or otel.metrics_endpoint is not None
     metrics = Metrics("crowd-detector", otel) if told else None
-    tracer = tracing.start("crowd-detector", otel)
+    tracer = tracing.start("crowd-detector", otel, metrics)
     server = DetectorServer(settings, metrics, _traces(tracer))
     watchdog = asyncio.create_task(_end_where_stuck(server))
     try:

@@ -194,12 +194,13 @@ class DetectorServer:
                 message = f"{cause}; the models that were loaded before serve on"
                 _log.error("models.reload_failed", message=message, exc_info=not foreseen)
                 raise ModelError(message) from error
-            old, self._detector = self._detector, detector
+            old, self._detector = self._serving(), detector
+            counted = old.batches()
+            self.stats.batches.update(counted)  # now, for what is counted must never be less
             self._servicer.serve(detector, self._workers)
             await self._workers.change(handlers)
-            if old is not None:
-                self.stats.batches.update(old.batches())
-                await asyncio.to_thread(old.close)
+            self.stats.batches.update(old.batches() - counted)
+            await asyncio.to_thread(old.close)
             _log.info("models.reloaded")
             return detector
 

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.metrics import Meter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
@@ -28,6 +29,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.trace.status import Status, StatusCode
 
 from telemetry.clock import WallClock, nanoseconds
+from telemetry.instruments import reading
 from telemetry.resource import release
 from telemetry.settings import OtelSettings
 from telemetry.span_queue import SpanQueue
@@ -170,6 +172,21 @@ class Tracer:
                     end_time=offset + nanoseconds(span.end),
                     instrumentation_scope=self._scope,
                 )
+            )
+
+    def observe(self, meter: Meter) -> None:
+        """Have a meter tell what was passed over."""
+        for name, unit, value, description in (
+            ("spans.dropped", "{span}", lambda: self.dropped, "Spans that no collector took."),
+            (
+                "contexts.malformed",
+                "{context}",
+                lambda: self.malformed,
+                "Trace contexts that came and are none.",
+            ),
+        ):
+            meter.create_observable_counter(
+                f"crowd_detector.telemetry.{name}", [reading(value)], unit, description
             )
 
     def close(self) -> None:

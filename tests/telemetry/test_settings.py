@@ -180,6 +180,14 @@ def test_a_file_counts_where_the_environment_is_silent(
     assert "PORT" not in os.environ
 
 
+def test_processes_that_it_starts_are_told_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of the bridge read the environment, too."""
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4317")
+    for _ in range(2):
+        assert load_otel_settings(None).traces_endpoint is None
+
+
 @given(st.text())
 def test_whatever_is_written_is_taken_or_refused(text: str) -> None:
     """Nothing else happens."""

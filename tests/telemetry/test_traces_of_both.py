@@ -340,7 +340,7 @@ import sys
 from telemetry.settings import load_otel_settings
 from telemetry import tracing
 import {modules}
-assert tracing.start("anything", load_otel_settings(None)) is None
+assert tracing.start("anything", load_otel_settings(None), None) is None
 print([name for name in ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
        "telemetry.tracer", "{trace}") if name in sys.modules])
 """

@@ -127,16 +127,20 @@ class OtelSettings(BaseSettings):
 
     otel_metrics_exporter: _Exporter = "otlp"
     otel_metric_export_interval: float = Field(
-        60_000, ge=100, le=86_400_000, description="milliseconds"
+        default=60_000, ge=100, le=86_400_000, description="milliseconds"
     )
 
     otel_traces_exporter: _Exporter = "otlp"
     otel_propagators: Annotated[str, AfterValidator(_trace_context)] = "tracecontext"
     otel_traces_sampler: _Sampler = "parentbased_always_on"
-    otel_traces_sampler_arg: float = Field(1.0, ge=0, le=1, description="of the traces")
-    otel_bsp_max_queue_size: int = Field(2048, ge=1, le=1_000_000, description="spans")
-    otel_bsp_max_export_batch_size: int = Field(512, ge=1, le=1_000_000, description="spans")
-    otel_bsp_schedule_delay: int = Field(5000, ge=1, le=3_600_000, description="milliseconds")
+    otel_traces_sampler_arg: float = Field(default=1.0, ge=0, le=1, description="of the traces")
+    otel_bsp_max_queue_size: int = Field(default=2048, ge=1, le=1_000_000, description="spans")
+    otel_bsp_max_export_batch_size: int = Field(
+        default=512, ge=1, le=1_000_000, description="spans"
+    )
+    otel_bsp_schedule_delay: int = Field(
+        default=5000, ge=1, le=3_600_000, description="milliseconds"
+    )
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

@@ -101,10 +101,9 @@ class Ages:
         """
         passed = min(now - self._looked, self._most)
         self._looked = now
-
-        def age(thing: Hashable, at: float) -> float:
+        ages: dict[Hashable, float] = {}
+        for thing, at in times.items():
             known_at, before = self._known.get(thing, (at, 0.0))
-            return min(before + passed if known_at == at else passed, now - at)
-
-        self._known = {thing: (at, age(thing, at)) for thing, at in times.items()}
-        return {thing: age for thing, (_, age) in self._known.items()}
+            ages[thing] = min(before + passed if known_at == at else passed, now - at)
+        self._known = {thing: (at, ages[thing]) for thing, at in times.items()}
+        return ages

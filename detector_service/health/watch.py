@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -51,7 +51,7 @@ class HealthWatch:
     def __init__(
         self,
         limits: Limits,
-        tell: Callable[[State], Awaitable[None]],
+        tell: Callable[[State], None],
         *,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -72,7 +72,9 @@ class HealthWatch:
         self._last_result = -math.inf
         self._probed = -math.inf
         self._ages: Final = Ages(_MOST_SECONDS)
-        self._in_work: dict[threading.Thread, float] = {}  # how long each has been at its frame, as of the last look
+        self._in_work: dict[
+            threading.Thread, float
+        ] = {}  # how long each has been at its frame, as of the last look
         self._told = State.LOADING
 
     @property
@@ -102,21 +104,22 @@ class HealthWatch:
         if isinstance(answer, pb.FrameError):
             raise ModelError(f"a first picture had no result: {answer.message}")
 
-    async def begin(self) -> None:
+    def begin(self) -> None:
         """Tell that the service is ready, now that it takes frames."""
         self._begun = True
         self._last_result = self._clock()
-        await self._tell_news()
+        self._tell_news()
 
     def stop(self) -> None:
-        """Learn that the service goes down."""
+        """Learn that the service goes down, and tell."""
         self._stopping = True
+        self._tell_news()
 
     async def run(self) -> None:
         """Look again and again, until only a new process helps."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            await self._tell_news()
+            self._tell_news()
             vitals = self._vitals()
             if judge(vitals, self._limits) is State.STUCK:
                 self.stuck.set()
@@ -143,14 +146,14 @@ class HealthWatch:
         now = self._clock()
         # Before it takes frames, and once it goes down, nobody waits for results.
         awaited = self._begun and not self._stopping
-        times = self._workers.in_work() if self._workers is not None else {}
-        ages = self._ages.look(
-            now, {_RESULT: self._last_result if awaited else now, _PROBE: self._probed, **times}
-        )
-        self._in_work = {thread: ages[thread] for thread in times}
+        threads = self._workers.in_work() if self._workers is not None else {}
+        times: dict[Hashable, float] = dict(threads.items())
+        times |= {_RESULT: self._last_result if awaited else now, _PROBE: self._probed}
+        ages = self._ages.look(now, times)
+        self._in_work = {thread: ages[thread] for thread in threads}
         return Vitals(ages[_RESULT], ages[_PROBE], list(self._in_work.values()))
 
-    async def _tell_news(self) -> None:
+    def _tell_news(self) -> None:
         state = self.state
         if state is self._told:
             return
@@ -163,9 +166,9 @@ class HealthWatch:
                 message=f"no frame has had a result for {seconds:.1f} s, nor has a picture of the service's own: each fails, "
                 "and frame.failed says why, or the engine is stuck. Either ends the process after WATCHDOG_TIMEOUT",
             )
-        elif before is State.FAILING:
+        elif before is State.FAILING and state is State.READY:
             _log.info("health.ready_again")
-        await self._tell(state)
+        self._tell(state)
 
     def _probe(self, workers: Workers[Job, Answer]) -> None:
         self._probed = math.inf  # until its answer is there, there is no other

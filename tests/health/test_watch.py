@@ -297,15 +297,12 @@ async def test_a_process_that_did_not_run_is_not_to_blame() -> None:
     """Stopped for an hour, it neither ends itself nor calls itself unwell when it goes on."""
     told: list[State] = []
 
-    async def tell(state: State) -> None:
-        told.append(state)
-
     clock, work = Clock(), Hanging()
-    health = HealthWatch(Limits(interval=0, watchdog=30), tell, clock=clock)
+    health = HealthWatch(Limits(interval=0, watchdog=30), told.append, clock=clock)
     workers: Workers[Job, Answer] = Workers([work], saw=health.saw, clock=clock)
     running = asyncio.create_task(health.run())
     await health.prove(workers)
-    await health.begin()
+    health.begin()
     probe.look(workers, lambda _: None)
     await until(workers.in_work)
     await clock.advance(3600, health)
@@ -323,14 +320,10 @@ async def test_a_process_that_did_not_run_is_not_to_blame() -> None:
 
 async def test_a_service_that_goes_down_need_have_no_results() -> None:
     """It looks at no pictures any more, and streams may take long to let go of it."""
-
-    async def tell(_: State) -> None:
-        pass
-
     clock = Clock()
-    health = HealthWatch(Limits(interval=1, watchdog=1), tell, clock=clock)
+    health = HealthWatch(Limits(interval=1, watchdog=1), lambda _: None, clock=clock)
     running = asyncio.create_task(health.run())
-    await health.begin()
+    health.begin()
     health.stop()
     for _ in range(20):
         await clock.advance(1, health)

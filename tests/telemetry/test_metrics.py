@@ -145,7 +145,7 @@ async def test_a_disabled_sdk_exports_nothing_and_has_its_page(
 async def test_what_the_sdk_cannot_use_is_said_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also of variables that it reads itself."""
     monkeypatch.setenv("OTEL_PYTHON_EXPORTER_OTLP_GRPC_CREDENTIAL_PROVIDER", "made_up")
-    with pytest.raises(OtelError, match="OTEL_EXPORTER_OTLP_.*made_up"):
+    with pytest.raises(OtelError, match=r"OTEL_EXPORTER_OTLP_.*made_up"):
         Metrics("test", OtelSettings(otel_exporter_otlp_endpoint="https://127.0.0.1:1"))
 
 

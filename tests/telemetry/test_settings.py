@@ -50,9 +50,7 @@ def test_where_they_go(
 ) -> None:
     """To the endpoint of the signal, or of all; nowhere where that is switched off."""
     for name, text in variables.items():
-        monkeypatch.setenv(
-            name if name.startswith("OTEL") else f"OTEL_EXPORTER_OTLP_{name}", text
-        )
+        monkeypatch.setenv(name if name.startswith("OTEL") else f"OTEL_EXPORTER_OTLP_{name}", text)
     settings = load_otel_settings(None)
     assert (settings.metrics_endpoint, settings.traces_endpoint) == (metrics, traces)
 
@@ -98,7 +96,7 @@ def test_all_that_is_wrong_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     """Of whatever signal."""
     monkeypatch.setenv("OTEL_METRICS_EXPORTER", "console")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "sometimes")
-    with pytest.raises(OtelError, match="OTEL_METRICS_EXPORTER=.*\nOTEL_TRACES_SAMPLER="):
+    with pytest.raises(OtelError, match=r"OTEL_METRICS_EXPORTER=.*\nOTEL_TRACES_SAMPLER="):
         load_otel_settings(None)
 
 
@@ -111,7 +109,7 @@ def test_headers_that_would_not_be_sent_are_refused_and_not_shown(
 ) -> None:
     """They may hold a token; the SDK would log it."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", headers)
-    with pytest.raises(OtelError, match="^OTEL_EXPORTER_OTLP_HEADERS=.*key=value") as refused:
+    with pytest.raises(OtelError, match=r"^OTEL_EXPORTER_OTLP_HEADERS=.*key=value") as refused:
         load_otel_settings(None)
     assert "SECRET" not in str(refused.value)
 

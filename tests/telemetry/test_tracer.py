@@ -28,8 +28,12 @@ NONE = TraceContext()
 
 def tracer(endpoint: str = "http://127.0.0.1:9", **settings: Any) -> Tracer:
     """Return one that sends to a collector soon."""
-    known = {"otel_exporter_otlp_traces_endpoint": endpoint, "otel_bsp_schedule_delay": 20}
-    read = OtelSettings(**(known | {"otel_exporter_otlp_timeout": 5.0} | settings))
+    known: dict[str, Any] = {
+        "otel_exporter_otlp_traces_endpoint": endpoint,
+        "otel_exporter_otlp_timeout": 5.0,
+        "otel_bsp_schedule_delay": 20,
+    }
+    read = OtelSettings(**(known | settings))
     return Tracer(SpanQueue(read), Resource({"service.name": "test"}), read)
 
 

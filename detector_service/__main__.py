@@ -85,7 +85,7 @@ async def _serve(settings: Settings, otel: OtelSettings) -> int:
     metrics = Metrics("crowd-detector", otel) if told else None
     tracer = tracing.start("crowd-detector", otel, metrics)
     server = DetectorServer(settings, metrics, _traces(tracer))
-    watchdog = asyncio.create_task(_end_where_stuck(server))
+    watchdog = asyncio.create_task(_end_where_stuck(server, metrics, tracer))
     try:
         port = await server.listen()
         loading = asyncio.create_task(server.load())
@@ -113,13 +113,16 @@ async def _serve(settings: Settings, otel: OtelSettings) -> int:
         if server.stuck.is_set():
             await watchdog  # which ends the process
         watchdog.cancel()
-        await asyncio.gather(
-            *(asyncio.to_thread(each.close) for each in (metrics, tracer) if each is not None)
-        )
+        await _close(metrics, tracer)
         _log.info("service.stopped")
 
 
-async def _end_where_stuck(server: DetectorServer) -> None:
+async def _close(*exporters: "Metrics | Tracer | None") -> None:
+    """Send what they have yet to tell."""
+    await asyncio.gather(*(asyncio.to_thread(each.close) for each in exporters if each))
+
+
+async def _end_where_stuck(server: DetectorServer, *exporters: "Metrics | Tracer | None") -> None:
     """End the process where only a new one helps: nothing else frees the thread that a stuck engine holds, and nothing may wait for it."""
     await server.stuck.wait()
     last_resort = threading.Timer(_LAST_SECONDS, os._exit, [EXIT_STUCK])
@@ -129,6 +132,7 @@ async def _end_where_stuck(server: DetectorServer) -> None:
     with suppress(Exception):
         async with asyncio.timeout(2 * _LAST_CALLS_SECONDS):
             await server.drain(_LAST_CALLS_SECONDS)
+            await _close(*exporters)  # of all that they could tell, what led to this is wanted most
     logging.shutdown()
     os._exit(EXIT_STUCK)
 

@@ -19,3 +19,11 @@ def is_anywhere(host: str) -> bool:
 def is_local(host: str) -> bool:
     """Return whether what listens there is reached at localhost."""
     return is_anywhere(host) or host in ("127.0.0.1", "localhost")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches what listens there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

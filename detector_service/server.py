@@ -1,7 +1,6 @@
 """The process: it listens, loads, serves, and goes down in good order."""
 
 import asyncio
-import ipaddress
 import threading
 from contextlib import suppress
 from functools import partial
@@ -15,7 +14,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from detector_service import engines
-from detector_service.addresses import joined
+from detector_service.addresses import is_loopback, joined
 from detector_service.admin_http import AdminHttp, Endpoint
 from detector_service.builds.cache import BuildStopped
 from detector_service.crowd.alerts import CrowdAlertLevels
@@ -117,7 +116,7 @@ class DetectorServer:
         if (
             settings.auth_tokens_file is None
             and settings.tls_client_ca_file is None
-            and not _loopback(settings.host)
+            and not is_loopback(settings.host)
         ):
             _log.warning(
                 "auth.open",
@@ -399,10 +398,3 @@ def _channel_options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
     ]
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

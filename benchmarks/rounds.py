@@ -190,11 +190,12 @@ class Rounds:
             answered = []
             for _ in range(_CALIBRATIONS):
                 figures = self._ask(endpoint, cell, self._limit[setup.name], 0)
-                if not figures["fps"]:
-                    raise ChildFailedError(f"{name}: no frame was answered")
                 self._note(0, setup, name, cell, figures)
                 answered.append(figures["fps"])
-            self._capacity[setup.name, name] = Capacity(answered)
+            capacity = Capacity(answered)
+            if not capacity.fps:
+                raise ChildFailedError(f"{name}: no frame was answered")
+            self._capacity[setup.name, name] = capacity
         return self._capacity[setup.name, name]
 
     def _cell(

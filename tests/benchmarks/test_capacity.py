@@ -17,3 +17,13 @@ def test_one_lucky_measurement_does_not_raise_what_half_of_it_is() -> None:
     for fps in (167.0, 206.0, 166.0, 165.0):
         capacity.add(fps)
     assert capacity.fps == pytest.approx(mean((166, 167)))
+
+
+def test_a_measurement_in_which_nothing_was_answered_says_nothing() -> None:
+    capacity = Capacity([0.0, 20.0])
+    capacity.add(0.0)
+    assert capacity.fps == 20
+
+
+def test_of_a_contender_that_answers_nothing_nothing_is_known() -> None:
+    assert Capacity([0.0, 0.0]).fps == 0

@@ -1,6 +1,7 @@
 """A flame graph of the detector under a saturated stream: where the processor time goes that no part names."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from benchmarks.plan import MAIN, SATURATION, Cell, rates
 from benchmarks.setups import Setup
 
 _RATE: Final = 200  # samples a second
+_TITLE: Final = "The detector under a saturated stream: samples of its Python threads"
 _SLACK_SECONDS: Final = 60.0
 _WARM_UP: Final = 1.0
 
@@ -71,4 +73,6 @@ def record(
                 recorder.wait()
     if recorder.returncode or not to.is_file():
         return f"py-spy: {said.strip()[-300:]}"
+    # py-spy's title is its command line, with paths of this machine.
+    to.write_text(re.sub(r"[^<>]*py-spy record [^<>]*", _TITLE, to.read_text("utf-8")), "utf-8")
     return None

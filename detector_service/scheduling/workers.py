@@ -63,6 +63,7 @@ class Workers(Generic[Job, Answer]):
         works: Sequence[Work[Job, Answer]],
         *,
         max_bytes: int | None = None,
+        saw: Callable[[Answer], None] = lambda _: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Start the threads.
@@ -70,10 +71,12 @@ class Workers(Generic[Job, Answer]):
         Args:
             works: what each thread does with its jobs, at least one; a thread uses its own alone.
             max_bytes: of all jobs that wait together; None: no bound.
+            saw: called on the event loop with every answer, whether its caller is still there or not.
             clock: gives seconds; jobs expire by it, and work is measured by it.
         """
         self._loop: Final = asyncio.get_running_loop()
         self._clock: Final = clock
+        self._saw: Final = saw
         self._queue: Final[FairQueue[tuple[Seat[Job, Answer], Job]]] = FairQueue(
             max_bytes=max_bytes
         )
@@ -86,6 +89,7 @@ class Workers(Generic[Job, Answer]):
         #: either, so that old models are freed once they are changed for others.
         self._next_work: Final = list(works)
         self._at_work: Final[list[Work[Job, Answer] | None]] = [None] * len(works)
+        self._since: Final[list[float | None]] = [None] * len(works)  # by the clock
         self._threads: Final = [
             threading.Thread(target=self._run, args=(index,), name=f"worker-{index}", daemon=True)
             for index in range(len(works))
@@ -102,6 +106,16 @@ class Workers(Generic[Job, Answer]):
     def waiting(self) -> int:
         """How many jobs wait for a thread."""
         return len(self._queue)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes they hold."""
+        return self._queue.waiting_bytes
+
+    def in_work(self) -> dict[threading.Thread, float]:
+        """Return the threads that are at a job, and since when, by the clock."""
+        begun = zip(self._threads, self._since, strict=True)
+        return {thread: since for thread, since in begun if since is not None}
 
     def join(
         self,
@@ -223,11 +237,11 @@ class Workers(Generic[Job, Answer]):
             return False
         work, number, taken = begun
         seat, job = taken.item
-        started = self._clock()
+        self._since[index] = started = self._clock()
         answer = work(job, abandoned=seat.has_left)
         with self._free:
             self._queue.finish(taken, self._clock() - started)
-            self._at_work[index] = None
+            self._at_work[index] = self._since[index] = None
             self._idle.notify_all()
         self._loop.call_soon_threadsafe(self._hand_over, seat, number, answer)
         return True
@@ -263,5 +277,6 @@ class Workers(Generic[Job, Answer]):
                 seat.drop(job, reason)
 
     def _hand_over(self, seat: Seat[Job, Answer], number: int, answer: Answer) -> None:
+        self._saw(answer)
         if not seat.caller.left:
             seat.deliver(number, answer)

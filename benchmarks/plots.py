@@ -89,7 +89,7 @@ def _old(rows: Sequence[dict[str, Any]], folder: Path) -> Path:
             for row in rows
             if row["load"] == load and row["streams"] == MAIN and "age_p50_ms" in row
         ]
-        names = [row["contender"] for row in found]
+        names = [row["contender"].replace(", ", ",\n") for row in found]
         for key, label in _AGES:
             axes.plot(names, [row[key] for row in found], "o", label=label)
         axes.set_yscale("log")

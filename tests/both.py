@@ -9,9 +9,9 @@ from crowd.detector.v1 import detector_pb2 as pb
 from crowd.detector.v1 import detector_pb2_grpc
 
 from tests.bridge.bridges import client
-from tests.servers import connected, service_process, serving, until
+from tests.servers import connected, service_process, serving
 from tests.telemetry.fake_nvml import FakeNvml
-from tests.telemetry.metrics_receiver import receiving
+from tests.telemetry.metrics_receiver import MetricsReceiver, receiving
 
 
 class Both(NamedTuple):
@@ -21,11 +21,13 @@ class Both(NamedTuple):
         detector: host and port of its admin port.
         bridge: host and port.
         stub: calls the detector.
+        collector: gets the metrics of both.
     """
 
     detector: str
     bridge: str
     stub: "detector_pb2_grpc.DetectorServiceAsyncStub"
+    collector: MetricsReceiver
 
 
 @asynccontextmanager
@@ -53,8 +55,8 @@ async def both_telling(monkeypatch: pytest.MonkeyPatch, photo: bytes) -> AsyncIt
                 await browser.send_frame(photo, timestamp=1_640_995_200_000)
                 await browser.result()
             await detect(stub, photo)
-            await until(lambda: collector.calls)
-            yield Both(f"127.0.0.1:{detector.server.admin_port}", bridge.address, stub)
+            address = f"127.0.0.1:{detector.server.admin_port}"
+            yield Both(address, bridge.address, stub, collector)
 
 
 async def detect(stub: "detector_pb2_grpc.DetectorServiceAsyncStub", photo: bytes) -> None:

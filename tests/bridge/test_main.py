@@ -276,7 +276,7 @@ print(*sorted({name.partition(".")[0] for name in sys.modules}))
     assert {"bridge", "grpc", "websockets"} <= imported
     assert not imported & {
         *("numpy", "cv2", "PIL", "scipy", "simplejpeg", "openvino", "torch", "onnx", "ultralytics"),
-        *("sqlalchemy", "sqlite3", "redis", "ray", "pandas", "matplotlib", "psutil"),
+        *("sqlalchemy", "sqlite3", "redis", "ray", "pandas", "matplotlib"),
         *("detector_service", "crowd_detector"),
     }
 

@@ -51,7 +51,7 @@ def test_panels_are_sound(board: dict[str, Any]) -> None:
         assert panel["title"]
         if panel["type"] == "text":
             continue
-        assert "description" in panel or panel["title"] == "Threads"
+        assert panel["description"]
         kind, uid = panel["datasource"]["type"], panel["datasource"]["uid"]
         variable = variables[uid.removeprefix("${").removesuffix("}")]
         assert (variable["type"], variable["query"]) == ("datasource", kind)

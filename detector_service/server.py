@@ -144,6 +144,8 @@ class DetectorServer:
         settings = self._settings
         count = settings.workers or engines.default_workers()
         self._detector = detector = await self._load_models(count)
+        if not settings.workers and detector.on_gpu:
+            count = engines.default_workers(settings.engine_batch)
         self._workers = Workers(
             await asyncio.to_thread(self._handlers, detector, count),
             max_bytes=settings.max_buffered_bytes,

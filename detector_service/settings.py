@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     use_gpu: bool = True
     allow_unsafe_models: bool = False
     tensorrt_enabled: bool = False
-    engine_batch: int = Field(8, ge=1, le=256, description="images")
+    engine_batch: int = Field(32, ge=1, le=256, description="images")
     gpu_memory_fraction: float = Field(0.9, gt=0, le=1)
     cuda_graphs: bool = True
     max_frame_size: int = Field(1024, ge=32, le=8192, description="pixels")

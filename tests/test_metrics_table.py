@@ -41,9 +41,7 @@ def listed_units() -> dict[str, str]:
     """Return the unit of each metric that leaves by OTLP, too."""
     units = {row[0]: row[2] for row in table(PAGE, "## What there is")}
     return {
-        name: unit
-        for name, unit in units.items()
-        if name not in ("target_info", ON_THE_PAGE_ALONE)
+        name: unit for name, unit in units.items() if name not in ("target_info", ON_THE_PAGE_ALONE)
     }
 
 

@@ -99,6 +99,11 @@ class Detector:
             raise
         return cls(models)
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a model runs on one."""
+        return any(model.engine.device != "cpu" for model in self.models)
+
     def model(self, role: Role) -> Model:
         """Return the model that has this role."""
         return next(model for model in self.models if role in model.file.roles)

@@ -20,8 +20,8 @@ from detector_service.rpc.frame_handler import Answer, Job
 from detector_service.rpc.model_info import model_info
 from detector_service.rpc.status import CallRefused, not_implemented, not_ready, shutting_down
 from detector_service.rpc.stream import StreamSession
-from detector_service.scheduling.fair_queue import Share
-from detector_service.scheduling.workers import Part, Workers
+from detector_service.scheduling.fair_queue import Flow
+from detector_service.scheduling.workers import Workers
 from detector_service.settings import Settings
 from detector_service.stats import Stats
 
@@ -78,7 +78,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         self._sessions: Final[set[StreamSession]] = set()
         self._calls: Final[set[asyncio.Task[Any]]] = set()
         #: What unary calls have of the workers' time, all together.
-        self._unary: Final[Part] = Share(settings.unary_priority)
+        self._unary: Final[Flow[Any]] = Flow(settings.unary_priority)
         self._admission: Final = Admission(
             max_frames=settings.max_queued_frames, max_bytes=settings.max_buffered_bytes // 2
         )
@@ -226,7 +226,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
             ):
                 return await self._answer_admitted(workers, frames, settings, remaining)
         except TooLate:
-            workers.doubt(self._unary)
+            workers.refuse(self._unary)
             raise
 
     async def _answer_admitted(
@@ -259,7 +259,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
                 all_there.set_exception(TooLate(workers.expected_wait(self._unary, 1), left))
 
         seat = workers.join(
-            deliver, drop, capacity=count, max_in_flight=count, part=self._unary, yields=False
+            deliver, drop, capacity=count, max_in_flight=count, flow=self._unary, yields=False
         )
         try:
             now = time.perf_counter()

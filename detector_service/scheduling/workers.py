@@ -8,14 +8,11 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from crowd.detector.v1 import detector_pb2 as pb
 
-from detector_service.scheduling.fair_queue import Caller, Dropped, FairQueue, Share, Taken
-
-#: Of the working time: that of one stream, or of all unary calls together.
-Part: TypeAlias = Share[Any]
+from detector_service.scheduling.fair_queue import Caller, Dropped, FairQueue, Flow, Taken
 
 Job = TypeVar("Job")
 Job_contra = TypeVar("Job_contra", contravariant=True)
@@ -127,7 +124,7 @@ class Workers(Generic[Job, Answer]):
         *,
         capacity: int,
         max_in_flight: int,
-        part: Part | None = None,
+        flow: Flow[Any] | None = None,
         yields: bool = True,
     ) -> Seat[Job, Answer]:
         """Return a seat for a caller.
@@ -138,11 +135,14 @@ class Workers(Generic[Job, Answer]):
             drop: called on the event loop with each job that no thread will do, and why.
             capacity: jobs that may wait; the oldest makes room.
             max_in_flight: jobs that may be in work or answered and not yet released.
-            part: of the working time, which the seat has together with others; by default one of its own.
+            flow: whose part of the working time it gets, together with others; by default one of its own.
             yields: whether jobs of it may be dropped where all that wait hold too many bytes.
         """
         caller: Caller[tuple[Seat[Job, Answer], Job]] = Caller(
-            capacity=capacity, max_in_flight=max_in_flight, share=part, yields=yields
+            capacity=capacity,
+            max_in_flight=max_in_flight,
+            flow=flow or Flow(1.0),
+            yields=yields,
         )
         return Seat(caller, deliver, drop)
 
@@ -174,17 +174,17 @@ class Workers(Generic[Job, Answer]):
     def reweigh(self, seat: Seat[Job, Answer], weight: float) -> None:
         """Change a seat's part of the working time: it is in proportion to the weights of all that have jobs."""
         with self._free:
-            self._queue.reweigh(seat.caller.share, weight)
+            self._queue.reweigh(seat.caller.flow, weight)
 
-    def expected_wait(self, part: Part, more: int) -> float:
-        """Return the seconds until a part's waiting jobs, and so many more, are likely to be done."""
+    def expected_wait(self, flow: Flow[Any], more: int) -> float:
+        """Return the seconds until a flow's waiting jobs, and so many more, are likely to be done."""
         with self._free:
-            return self._queue.expected_wait(part, more, self.count)
+            return self._queue.expected_wait(flow, more, self.count)
 
-    def doubt(self, part: Part) -> None:
-        """Expect a little less, after something was refused for what was expected."""
+    def refuse(self, flow: Flow[Any]) -> None:
+        """Expect a little less of a flow, after something of it was refused for what was expected."""
         with self._free:
-            self._queue.doubt(part)
+            self._queue.refuse(flow)
 
     def release(self, seat: Seat[Job, Answer]) -> None:
         """Say that an answer has reached its caller, so that one more job may be taken."""

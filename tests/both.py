@@ -45,6 +45,7 @@ async def both_telling(monkeypatch: pytest.MonkeyPatch, photo: bytes) -> AsyncIt
                 BRIDGE_WORKERS="2",
                 DETECTOR_ADDRESS=detector.address,
                 OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint,
+                OTEL_METRIC_EXPORT_INTERVAL="100",
             ) as bridge,
         ):
             models = detector.server._detector

@@ -64,15 +64,13 @@ def panels(board: dict[str, Any]) -> list[dict[str, Any]]:
     return [panel for panel in board["panels"] if panel["type"] != "row"]
 
 
-def alert_expressions() -> Iterator[Expression]:
-    """Give what the rules ask for."""
+def _of_rules() -> Iterator[Expression]:
     for rule in RULES:
         shown = re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values()))
         yield Expression(rule["alert"], rule["expr"], frozenset(shown))
 
 
-def panel_expressions() -> Iterator[Expression]:
-    """Give what the dashboards ask Prometheus for."""
+def _of_panels() -> Iterator[Expression]:
     for name, board in DASHBOARDS.items():
         for panel in panels(board):
             if panel.get("datasource", {}).get("type") == "prometheus":
@@ -82,9 +80,14 @@ def panel_expressions() -> Iterator[Expression]:
                     yield Expression(where, target["expr"], frozenset(shown))
 
 
+#: What the rules ask Prometheus for, and the dashboards.
+OF_RULES = list(_of_rules())
+OF_PANELS = list(_of_panels())
+
+
 def filled_in(text: str, **variables: str) -> str:
     """Return a query with values for Grafana's variables."""
-    for name, value in {"__rate_interval": "1m"} | variables:
+    for name, value in (variables | {"__rate_interval": "1m"}).items():
         text = text.replace(f"${name}", value)
     return text
 

@@ -35,7 +35,7 @@ def selectors(expression: promql.Expr) -> Iterator[promql.VectorSelector]:
 def has_comparison(expression: promql.Expr) -> bool:
     """Return whether an expression may well be without a result, as alerts are."""
     return isinstance(expression, promql.BinaryExpr) and (
-        (_is_comparison(expression) or has_comparison(expression.lhs))
+        _is_comparison(expression) or has_comparison(expression.lhs)
     )
 
 

@@ -83,10 +83,12 @@ def test_what_texts_name_exists(board: dict[str, Any]) -> None:
     assert set(re.findall(r"\bCrowd[A-Z]\w+", text)) <= {rule["alert"] for rule in files.RULES}
 
 
-@pytest.mark.parametrize("expression", files.panel_expressions(), ids=lambda each: str(each.where))
+@pytest.mark.parametrize("expression", files.OF_PANELS, ids=lambda each: each.where)
 def test_a_panel_asks_for_what_is_exported(expression: files.Expression) -> None:
     """Every metric and label exists, and every label of its legend is in the result."""
-    parsed = promql_parser.parse(files.filled_in(expression.text, instance="i", detector="d", bridge="b"))
+    parsed = promql_parser.parse(
+        files.filled_in(expression.text, instance="i", detector="d", bridge="b")
+    )
     assert expression.shown <= promql.labels(parsed)
 
 
@@ -94,7 +96,7 @@ def test_every_metric_is_on_a_dashboard() -> None:
     """What is exported and shown nowhere would be exported for nothing."""
     shown = {
         selector.name
-        for expression in files.panel_expressions()
+        for expression in files.OF_PANELS
         for selector in promql.selectors(promql_parser.parse(files.filled_in(expression.text)))
     }
     bare = {re.sub("_(sum|count|bucket)$", "", str(name)) for name in shown}
@@ -127,11 +129,15 @@ def test_data_sources_are_those_that_dashboards_choose_among() -> None:
     assert {source["type"] for source in sources} == KINDS
     uids = {source["uid"] for source in sources}
     assert len(uids) == len(sources)
-    loki, tempo = (next(each for each in sources if each["type"] == kind) for kind in ("loki", "tempo"))
+    loki, tempo = (
+        next(each for each in sources if each["type"] == kind) for kind in ("loki", "tempo")
+    )
     (derived,) = loki["jsonData"]["derivedFields"]
     assert derived["datasourceUid"] == tempo["uid"]
     assert tempo["jsonData"]["tracesToLogsV2"]["datasourceUid"] == loki["uid"]
-    line = '{"event": "frame.failed", "trace_id": "0af7651916cd43dd8448eb211c80319c", "span_id": "b7"}'
+    line = (
+        '{"event": "frame.failed", "trace_id": "0af7651916cd43dd8448eb211c80319c", "span_id": "b7"}'
+    )
     found = re.search(derived["matcherRegex"], line)
     assert found is not None
     assert found[1] == "0af7651916cd43dd8448eb211c80319c"
@@ -139,7 +145,9 @@ def test_data_sources_are_those_that_dashboards_choose_among() -> None:
 
 def test_dashboards_are_read_from_the_folder_that_the_page_names() -> None:
     """The README mounts them where Grafana looks."""
-    (provider,) = yaml.safe_load((PROVISIONING / "dashboards" / "crowd.yaml").read_text())["providers"]
+    (provider,) = yaml.safe_load((PROVISIONING / "dashboards" / "crowd.yaml").read_text())[
+        "providers"
+    ]
     readme = (files.DEPLOY / "README.md").read_text()
     assert f":{provider['options']['path']}" in readme
 

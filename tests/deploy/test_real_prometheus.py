@@ -1,8 +1,9 @@
 """A real Prometheus takes the figures of both processes: panels have data, and alerts fire."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import grpc
@@ -10,24 +11,36 @@ import promql_parser
 import pytest
 from crowd.detector.v1 import detector_pb2 as pb
 
-from detector_service import engines
 from tests.both import Both, both_telling, detect
 from tests.bridge.bridges import bridging
 from tests.deploy import files, promql
 from tests.deploy.prometheus_server import Prometheus, prometheus
-from tests.engines import gated
-from tests.servers import connected, serving
+from tests.servers import connected, service_process
 
 pytestmark = pytest.mark.needs("prometheus", "prometheus")
+
+#: An address where nobody listens.
+NOBODY = "127.0.0.1:1"
+#: What fires where a detector has stopped answering while a camera goes on.
+EXPECTED = {
+    "CrowdTargetDown",
+    "CrowdDetectorNotReady",
+    "CrowdDetectorNoResults",
+    "CrowdFramesDropped",
+    "CrowdWorkersSaturated",
+    "CrowdBridgeWithoutDetector",
+    "CrowdBridgeDetectorLost",
+}
 
 
 @asynccontextmanager
 async def working(both: Both, photo: bytes) -> AsyncIterator[None]:
-    """Have frames looked at all the time."""
+    """Have frames looked at, some a second."""
 
     async def work() -> None:
         while True:
             await detect(both.stub, photo)
+            await asyncio.sleep(0.1)
 
     task = asyncio.create_task(work())
     try:
@@ -45,7 +58,9 @@ async def has(server: Prometheus, expression: str, least: float) -> None:
             await asyncio.sleep(0.2)
 
 
-async def test_panels_have_data(monkeypatch: pytest.MonkeyPatch, photo: bytes, tmp_path: Path) -> None:
+async def test_panels_have_data(
+    monkeypatch: pytest.MonkeyPatch, photo: bytes, tmp_path: Path
+) -> None:
     """Whatever is asked for has series; what need not be without a result has one; no rule fails."""
     async with (
         both_telling(monkeypatch, photo) as both,
@@ -53,11 +68,9 @@ async def test_panels_have_data(monkeypatch: pytest.MonkeyPatch, photo: bytes, t
         prometheus(tmp_path, [both.detector], [both.bridge]) as server,
     ):
         await has(server, "min(count_over_time(up[1m]) * up)", 4)
-        known = {
-            series["metric"]["__name__"] for series in await server.query('{job=~"crowd-.+"}')
-        }
+        known = {series["metric"]["__name__"] for series in await server.query('{job=~"crowd-.+"}')}
         assert promql.METRICS.keys() - known <= {"ALERTS"}
-        for each in (*files.panel_expressions(), *files.alert_expressions()):
+        for each in (*files.OF_PANELS, *files.OF_RULES):
             instances = [both.detector, both.bridge] if "$instance" in each.text else [""]
             texts = [
                 files.filled_in(each.text, instance=i, detector=both.detector, bridge=both.bridge)
@@ -74,37 +87,35 @@ async def test_panels_have_data(monkeypatch: pytest.MonkeyPatch, photo: bytes, t
         assert await server.firing() == {}
 
 
-async def test_alerts_of_a_detector_whose_engine_fails(
-    monkeypatch: pytest.MonkeyPatch, photo: bytes, tmp_path: Path
-) -> None:
-    """They fire, those of the bridge before it, too, and say where; while all was well there was none."""
-    monkeypatch.setitem(engines._REGISTRY, "openvino", gated.REGISTRATION)
+async def test_alerts_of_a_detector_whose_engine_hangs(photo: bytes, tmp_path: Path) -> None:
+    """They fire, and those of the bridge before it, and say where; while all was well there was none."""
     async with (
-        serving(admin_port=0, health_interval=0.1) as detector,
-        bridging(detector.address) as bridge,
-        connected(detector.address) as stub,
-        prometheus(
-            tmp_path,
-            [f"127.0.0.1:{detector.server.admin_port}"],
-            [f"127.0.0.1:{bridge.port}", "127.0.0.1:1"],
-        ) as server,
+        service_process(
+            module="tests.engines.hanging_service",
+            ADMIN_PORT="0",
+            HEALTH_INTERVAL="0.2",
+            WATCHDOG_TIMEOUT="0",
+            WORKERS="2",
+        ) as detector,
+        AsyncExitStack() as stack,
     ):
+        await detector.serves("admin.listening")
+        figures = detector.address
+        await detector.serves()
+        bridge = await stack.enter_async_context(bridging(detector.address))
+        stub = await stack.enter_async_context(connected(detector.address))
+        server = await stack.enter_async_context(
+            prometheus(tmp_path, [figures], [f"127.0.0.1:{bridge.port}", NOBODY])
+        )
         await has(server, 'count(ALERTS{alertname="CrowdTargetDown", alertstate="firing"})', 1)
-        assert set(await server.firing()) == {"CrowdTargetDown"}  # nobody is at the last address
-        gated.faults.fail_with = RuntimeError("CUDA error: an illegal memory access")
-        expected = {
-            "CrowdTargetDown",
-            "CrowdDetectorNotReady",
-            "CrowdDetectorNoResults",
-            "CrowdInferenceFailed",
-            "CrowdBridgeWithoutDetector",
-            "CrowdBridgeDetectorLost",
-        }
+        assert set(await server.firing()) == {"CrowdTargetDown"}  # of NOBODY
+        detector.signal(signal.SIGUSR1)
+        camera = stub.StreamDetections()
         async with asyncio.timeout(60):
-            while not expected <= (firing := await server.firing()).keys():
-                with pytest.raises(grpc.aio.AioRpcError):
-                    await stub.Detect(pb.DetectRequest(frame=pb.Frame(encoded=photo)))
+            while not (firing := await server.firing()).keys() >= EXPECTED:
+                await camera.write(pb.StreamDetectionsRequest(frame=pb.Frame(encoded=photo)))
                 await asyncio.sleep(0.1)
+        camera.cancel()
     for name, alert in firing.items():
         told = alert["annotations"]
         assert alert["labels"]["instance"] in told["summary"], name

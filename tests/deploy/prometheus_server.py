@@ -44,6 +44,11 @@ class Prometheus:
         alerts = (await self._ask("alerts"))["data"]["alerts"]
         return {each["labels"]["alertname"]: each for each in alerts if each["state"] == "firing"}
 
+    async def critical(self) -> set[str]:
+        """Return the names of those that fire and are critical; warnings may be of how fast this machine is."""
+        firing = await self.firing()
+        return {name for name, each in firing.items() if each["labels"]["severity"] == "critical"}
+
     async def _ask(self, path: str, **parameters: str) -> Any:
         async with self._session.get(f"{self._url}/{path}", params=parameters) as answer:
             return await answer.json()

@@ -23,7 +23,7 @@ from detector_service.detection.detector import Detector
 from detector_service.errors import ConfigurationError, ModelError
 from detector_service.health.judgement import Limits, State
 from detector_service.health.watch import HealthWatch
-from detector_service.metrics import observe_models, observe_stats, observe_workers
+from detector_service.metrics import observe_health, observe_models, observe_stats, observe_workers
 from detector_service.performance import difference
 from detector_service.pipeline import FrameLimits, Pipeline
 from detector_service.rpc.admin import AdminServicer
@@ -86,6 +86,7 @@ class DetectorServer:
             Limits(settings.health_interval, settings.watchdog_timeout),
             lambda state: self._health.tell(serving=state is State.READY),
         )
+        observe_health(self._meter, lambda: self._watch.state is State.READY)
         endpoints: dict[str, Endpoint] = {"/health/live": _live, "/health/ready": self._ready}
         if metrics is not None:
             endpoints["/metrics"] = _page(metrics)

@@ -86,7 +86,7 @@ class DetectorServer:
             Limits(settings.health_interval, settings.watchdog_timeout),
             lambda state: self._health.tell(serving=state is State.READY),
         )
-        observe_health(self._meter, lambda: self._watch.state is State.READY)
+        observe_health(self._meter, lambda: self._watch.told is State.READY)
         endpoints: dict[str, Endpoint] = {"/health/live": _live, "/health/ready": self._ready}
         if metrics is not None:
             endpoints["/metrics"] = _page(metrics)

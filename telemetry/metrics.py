@@ -64,12 +64,27 @@ class Metrics:
         )
         self.meter: Final[Meter] = self._provider.get_meter("crowd-detector", release())
         observe_process(self.meter)
+        self._observed: Final[list[Exports]] = []
         if self._exports is not None:
-            self._observe_exports(self._exports)
+            self.observe_exports(self._exports)
 
     def page(self) -> bytes:
         """Return all figures as Prometheus text; for any thread, one at a time."""
         return generate_latest(self._registry)
+
+    def observe_exports(self, exports: Exports) -> None:
+        """Tell of a signal's exports that no collector took."""
+        self._observed.append(exports)
+        if len(self._observed) == 1:
+            self.meter.create_observable_counter(
+                "crowd_detector.telemetry.exports.failed",
+                [self._failed],
+                "{export}",
+                "Exports that no collector took.",
+            )
+
+    def _failed(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(each.failed, {"signal": each.signal}) for each in self._observed]
 
     def close(self) -> None:
         """Export once more and stop, in two seconds at most; may be called twice."""
@@ -93,14 +108,3 @@ class Metrics:
         closing.join(_CLOSE_SECONDS + 0.5)
         if self._exports is not None:
             self._exports.close()
-
-    def _observe_exports(self, exports: Exports) -> None:
-        def failed(_: CallbackOptions) -> Iterable[Observation]:
-            return [Observation(exports.failed, {"signal": "metrics"})]
-
-        self.meter.create_observable_counter(
-            "crowd_detector.telemetry.exports.failed",
-            [failed],
-            "{export}",
-            "Exports that no collector took.",
-        )

@@ -35,6 +35,7 @@ class Exports:
     """Counts the exports of one signal that came to nothing; says that they fail, and that they no longer do, once each.
 
     Attributes:
+        signal: what leaves.
         failed: exports that were lost.
     """
 
@@ -46,7 +47,7 @@ class Exports:
             endpoint: where it goes.
         """
         self.failed = 0
-        self._signal: Final = signal
+        self.signal: Final = signal
         self._endpoint: Final = endpoint
         self._lost = 0  # of the failure that lasts
         self._lock: Final = threading.Lock()
@@ -65,7 +66,7 @@ class Exports:
                 if self._lost == 1:
                     self._say_failed()
             elif self._lost:
-                _log.info("telemetry.exported_again", signal=self._signal, lost=self._lost)
+                _log.info("telemetry.exported_again", signal=self.signal, lost=self._lost)
                 self._lost = 0
 
     def close(self) -> None:
@@ -75,8 +76,8 @@ class Exports:
     def _say_failed(self) -> None:
         _log.warning(
             "telemetry.export_failed",
-            signal=self._signal,
-            message=f"{self._endpoint} takes no {self._signal}; they are lost, nothing else is, and it is tried again. "
+            signal=self.signal,
+            message=f"{self._endpoint} takes no {self.signal}; they are lost, nothing else is, and it is tried again. "
             "Is the collector running, and is OTEL_EXPORTER_OTLP_ENDPOINT right?",
             reason=self._why.text,
         )

@@ -22,6 +22,9 @@ class SpanQueue:
 
     A span that comes while as many wait as may is dropped. Those of a request that the collector does not take,
     after some repetitions, are dropped too.
+
+    Attributes:
+        exports: what becomes of requests.
     """
 
     def __init__(self, settings: OtelSettings) -> None:
@@ -42,7 +45,7 @@ class SpanQueue:
         self._exporter: Final = _Counted(
             exporter(OTLPSpanExporter, "traces", endpoint, settings), self._on_export
         )
-        self._exports: Final = Exports("traces", endpoint)
+        self.exports: Final = Exports("traces", endpoint)
         self._processor: Final = BatchSpanProcessor(
             self._exporter,
             self._most,
@@ -73,7 +76,7 @@ class SpanQueue:
         closing.join(_CLOSE_SECONDS)
         if closing.is_alive():
             self._exporter.shutdown()
-        self._exports.close()
+        self.exports.close()
         with self._lock:
             dropped = self._dropped + self._waiting
         if dropped:
@@ -88,7 +91,7 @@ class SpanQueue:
         with self._lock:
             self._waiting -= count
             self._dropped += 0 if taken else count
-        self._exports.note(succeeded=taken)
+        self.exports.note(succeeded=taken)
 
 
 class _Counted(SpanExporter):

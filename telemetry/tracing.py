@@ -30,7 +30,9 @@ def start(service: str, otel: OtelSettings, metrics: "Metrics | None") -> "Trace
     from telemetry.span_queue import SpanQueue  # noqa: PLC0415
     from telemetry.tracer import Tracer  # noqa: PLC0415
 
-    tracer = Tracer(SpanQueue(otel), resource(service), otel)
+    queue = SpanQueue(otel)
+    tracer = Tracer(queue, resource(service), otel)
     if metrics is not None:
+        metrics.observe_exports(queue.exports)
         tracer.observe(metrics.meter)
     return tracer

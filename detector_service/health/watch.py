@@ -46,6 +46,7 @@ class HealthWatch:
 
     Attributes:
         stuck: set once only a new process helps, for good.
+        told: the state that was told last; may be read from any thread.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class HealthWatch:
         self._in_work: dict[
             threading.Thread, float
         ] = {}  # how long each has been at its frame, as of the last look
-        self._told = State.LOADING
+        self.told = State.LOADING
 
     @property
     def state(self) -> State:
@@ -155,9 +156,9 @@ class HealthWatch:
 
     def _tell_news(self) -> None:
         state = self.state
-        if state is self._told:
+        if state is self.told:
             return
-        before, self._told = self._told, state
+        before, self.told = self.told, state
         if state is State.FAILING:
             seconds = self._vitals().since_result
             _log.error(

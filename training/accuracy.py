@@ -143,9 +143,7 @@ def hits(pictures: Sequence[Picture], found: Sequence[Found], index: int) -> Hit
     return _hits(_evaluated(pictures, found, index))
 
 
-def _measure_class(
-    pictures: Sequence[Picture], found: Sequence[Found], index: int
-) -> ClassFigures:
+def _measure_class(pictures: Sequence[Picture], found: Sequence[Found], index: int) -> ClassFigures:
     evaluation = _evaluated(pictures, found, index)
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation.accumulate()
@@ -164,9 +162,7 @@ def _evaluated(pictures: Sequence[Picture], found: Sequence[Found], index: int) 
     """Match a class's detections with its labels, for each size and each IoU."""
     labels: list[dict[str, Any]] = []
     detections: list[dict[str, Any]] = []
-    numbers = [
-        number for number, picture in enumerate(pictures) if index in picture.labelled
-    ]
+    numbers = [number for number, picture in enumerate(pictures) if index in picture.labelled]
     for number in numbers:
         picture = pictures[number]
         scale = _LONGEST / max(picture.size)
@@ -180,9 +176,7 @@ def _evaluated(pictures: Sequence[Picture], found: Sequence[Found], index: int) 
             )
         ]
     with contextlib.redirect_stdout(io.StringIO()):  # it talks
-        evaluation: Any = COCOeval(
-            _dataset(numbers, labels), _dataset(numbers, detections), "bbox"
-        )
+        evaluation: Any = COCOeval(_dataset(numbers, labels), _dataset(numbers, detections), "bbox")
         evaluation.params.areaRng = [list(limits) for limits in _SIZES.values()]
         evaluation.params.areaRngLbl = list(_SIZES)
         evaluation.params.maxDets = [_MOST]
@@ -190,9 +184,7 @@ def _evaluated(pictures: Sequence[Picture], found: Sequence[Found], index: int) 
     return evaluation
 
 
-def _annotations(
-    picture: int, boxes: NDArray[np.float32], after: int
-) -> list[dict[str, Any]]:
+def _annotations(picture: int, boxes: NDArray[np.float32], after: int) -> list[dict[str, Any]]:
     """Return boxes as COCO has them; numbers start at 1, for 0 means "not matched" there."""
     return [
         {

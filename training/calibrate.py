@@ -61,9 +61,7 @@ def shift(layers: Sequence[Any], best: Mapping[str, Optimum]) -> None:
                 layer.bias[index] -= logit(best[name].threshold)
 
 
-def _best(
-    network: Any, pictures: Sequence[Picture], size: int, device: str
-) -> dict[str, Optimum]:
+def _best(network: Any, pictures: Sequence[Picture], size: int, device: str) -> dict[str, Optimum]:
     finder = finders.ultralytics(networks.wrapped(network), size, device)
     found = finders.find_in(pictures, finder)
     best = {}
@@ -84,7 +82,12 @@ def main() -> int:
     parser.add_argument("weights", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", type=Path, default=Path("data"), help="the folder of the shards")
-    parser.add_argument("--size", type=int, default=416, help="the model's own: longest side of its input, in pixels")
+    parser.add_argument(
+        "--size",
+        type=int,
+        default=416,
+        help="the model's own: longest side of its input, in pixels",
+    )
     parser.add_argument("--pictures", type=int, help="of each group (person, face, both), at most")
     options = parser.parse_args()
     try:

@@ -160,9 +160,7 @@ def _members(shard: Path, split: Split) -> Iterator[tuple[PurePosixPath, bytes]]
         ) from error
 
 
-def _check_pairs(
-    folder: Path, images: Mapping[str, bytes], labels: Mapping[str, bytes]
-) -> None:
+def _check_pairs(folder: Path, images: Mapping[str, bytes], labels: Mapping[str, bytes]) -> None:
     for name in sorted(images.keys() ^ labels.keys()):
         missing = "label file (an empty one says that nothing is there)"
         raise TrainingError(

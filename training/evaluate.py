@@ -155,11 +155,19 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__)
-    parser.add_argument("models", nargs="*", type=Path, default=_SHIPPED, help="files; by default those that ship")
+    parser.add_argument(
+        "models", nargs="*", type=Path, default=_SHIPPED, help="files; by default those that ship"
+    )
     parser.add_argument("--data", type=Path, default=Path("data"), help="the folder of the shards")
-    parser.add_argument("--size", type=int, nargs="+", default=[416], help="longest side of the input, in pixels")
+    parser.add_argument(
+        "--size", type=int, nargs="+", default=[416], help="longest side of the input, in pixels"
+    )
     parser.add_argument("--pictures", type=int, help="of each group (person, face, both), at most")
-    parser.add_argument("--engine", default="", help="only engines whose name contains this: ultralytics, openvino, fp32")
+    parser.add_argument(
+        "--engine",
+        default="",
+        help="only engines whose name contains this: ultralytics, openvino, fp32",
+    )
     parser.add_argument("--json", type=Path, help="a file for all figures")
     return parser.parse_args()
 

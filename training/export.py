@@ -1,6 +1,6 @@
 """Export weights to ONNX as the project ships them: any input size, 32 bits, Ultralytics' metadata.
 
-    python -m training.export WEIGHTS.pt    # writes WEIGHTS.onnx beside it
+python -m training.export WEIGHTS.pt    # writes WEIGHTS.onnx beside it
 """
 
 import argparse
@@ -38,7 +38,12 @@ def main() -> int:
     """Export; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.export", description=__doc__)
     parser.add_argument("weights", type=Path)
-    parser.add_argument("--size", type=int, default=416, help="the model's own: longest side of its input, in pixels")
+    parser.add_argument(
+        "--size",
+        type=int,
+        default=416,
+        help="the model's own: longest side of its input, in pixels",
+    )
     options = parser.parse_args()
     try:
         print(export(options.weights, options.size))

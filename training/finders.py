@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import numpy as np
+import torch
 
 from detector_service.detection.detector import Detector
 from detector_service.errors import ModelError
@@ -42,6 +43,7 @@ def ultralytics(model: Any, size: int, device: str = "cpu") -> Finder:
     classes = {index: CLASSES.index(name) for index, name in model.names.items() if name in CLASSES}
 
     def find(image: Image) -> Found:
+        threads = torch.get_num_threads()
         (result,) = model.predict(
             image,
             imgsz=size,
@@ -52,6 +54,7 @@ def ultralytics(model: Any, size: int, device: str = "cpu") -> Finder:
             device=device,
             verbose=False,
         )
+        torch.set_num_threads(threads)  # on a processor it takes all but one, for the whole process
         rows = np.asarray(result.boxes.data.cpu().numpy(), np.float32)
         return {ours: rows[rows[:, 5] == theirs, :5] for theirs, ours in classes.items()}
 

@@ -102,8 +102,8 @@ def lines(measurement: Measurement) -> Iterator[str]:
                         everything.ap50_95,
                         figures.precision,
                         figures.recall,
-                        best and best.f1,
-                        best and best.threshold,
+                        None if best is None else best.f1,
+                        None if best is None else best.threshold,
                     ),
                 ),
                 *(

@@ -10,7 +10,7 @@ from ultralytics.utils.loss import E2ELoss, v8DetectionLoss
 _ONE_TO_MANY: Final = (0.8, 0.1)
 
 
-class MaskedLoss(v8DetectionLoss):  # type: ignore[misc]  # Ultralytics ships no types
+class MaskedLoss(v8DetectionLoss):
     """The loss of a detection head, whose class part counts only where the class is known."""
 
     def loss(self, preds: dict[str, Any], batch: dict[str, Any]) -> Any:

@@ -1,6 +1,7 @@
 """Ultralytics' networks: made, read and written; offline, installing nothing, leaving nothing in the home."""
 
 import atexit
+import logging
 import os
 import shutil
 import tempfile
@@ -28,9 +29,12 @@ from ultralytics.models import YOLO  # noqa: E402
 from ultralytics.nn.tasks import DetectionModel  # noqa: E402
 
 from detector_service.builds import weights  # noqa: E402
+from detector_service.builds.export import check_archive  # noqa: E402
 from detector_service.errors import ModelError  # noqa: E402
 from training.data import CLASSES  # noqa: E402
 from training.errors import TrainingError  # noqa: E402
+
+logging.getLogger("ultralytics").setLevel(logging.WARNING)
 
 _NAMES: Final[Mapping[int, str]] = dict(enumerate(CLASSES))
 
@@ -75,6 +79,7 @@ def model(path: Path) -> Any:
         TrainingError: they cannot be loaded, or hold code of their own.
     """
     try:
+        check_archive(path)
         with tempfile.TemporaryDirectory(prefix="crowd-training-") as workplace:
             return weights.load(path, None, Path(workplace), allow_unsafe=False)
     except (ModelError, OSError) as error:

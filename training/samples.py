@@ -88,7 +88,8 @@ def batches(
     """
     cv2.setNumThreads(0)  # workers are enough, and OpenCV's threads do not survive a fork
     numbers = [
-        range(batch * plan.batch, (batch + 1) * plan.batch) for batch in range(first, first + count)
+        list(range(batch * plan.batch, (batch + 1) * plan.batch))
+        for batch in range(first, first + count)
     ]
     loader: DataLoader[dict[str, Any]] = DataLoader(
         Samples(pictures, plan),

@@ -74,7 +74,8 @@ class Run:
             torch.compile(self._network) if how.compile else self._network
         )
         self._loss: Final = loss.criterion(self._network)
-        self._ema: Final = ModelEMA(self._network, decay=how.ema, tau=_EMA_START)
+        average: Any = ModelEMA  # it has no types
+        self._ema: Final = average(self._network, decay=how.ema, tau=_EMA_START)
         self._optimiser: Final = _optimiser(self._network, how.rate)
         self._precision: Final = _precision(device)
         self._scaler: Final = torch.amp.GradScaler(

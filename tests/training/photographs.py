@@ -9,6 +9,7 @@
 """
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,6 +27,7 @@ _OWN = Path(__file__).resolve().parents[2] / "models"
 _samples: Any = skimage.data
 
 
+@cache
 def photographs() -> dict[str, Image]:
     """Return them by their names, blue-green-red."""
     makers: dict[str, Callable[[], Any]] = {

@@ -1,7 +1,7 @@
 """After calibration 0.5 is the threshold with the best F1."""
 
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_shifted_scores_have_their_best_threshold_at_a_half(
 
     best = scored(logits).best()
     assert best is not None
-    layer = torch.nn.Conv2d(1, 2, 1)
+    layer: Any = torch.nn.Conv2d(1, 2, 1)
     before = layer.bias.detach().clone()
     calibrate.shift([layer], {"person": best, "face": Optimum(0.5, 1.0)})
     person, face = (layer.bias.detach() - before).tolist()
@@ -80,10 +80,22 @@ def test_a_network_that_finds_nothing_cannot_be_calibrated() -> None:
         calibrate.calibrate(networks.create("yolo11n.yaml"), pictures, 64)
 
 
-def test_both_heads_are_calibrated(labelled: photographs.Labelled) -> None:
-    """Each by what it finds itself; here the second finds nothing, and so it was looked at."""
+def test_each_head_is_shifted_by_what_it_finds_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the one that predicted does so afterwards; its thresholds are told."""
     network = networks.create("yolo26n.yaml")
-    assert len(networks.class_layers(network)) == 2
-    unlabelled = [replace(picture, boxes=picture.boxes[:0]) for picture in labelled]
-    with pytest.raises(TrainingError):
-        calibrate.calibrate(network, unlabelled, 64)
+    network.end2end = True
+    one_to_many, one_to_one = networks.class_layers(network)
+    before = [layer.bias.detach().clone() for layer in (*one_to_many, *one_to_one)]
+
+    def best(asked: Any, *_given: Any) -> dict[str, Optimum]:
+        return dict.fromkeys(("person", "face"), Optimum(0.2 if asked.end2end else 0.8, 0.9))
+
+    monkeypatch.setattr(calibrate, "_best", best)
+    told = calibrate.calibrate(network, [], 64)
+    assert network.end2end
+    assert told["face"].threshold == 0.2
+    moved = [
+        float((layer.bias.detach() - old)[0])
+        for layer, old in zip((*one_to_many, *one_to_one), before, strict=True)
+    ]
+    np.testing.assert_allclose(moved, [-logit(0.8)] * 3 + [-logit(0.2)] * 3, rtol=1e-5)

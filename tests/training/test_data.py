@@ -25,14 +25,14 @@ def test_pictures_come_with_their_boxes_and_what_they_are_labelled_for(tmp_path:
 
 def test_splits_are_those_of_the_shards(tmp_path: Path) -> None:
     """And they are the same each time, however many shards there are."""
-    content = {"face/images/a.png": shards.encoded(), "face/labels/a.txt": shards.FACE}
-    for split in ("train", "val"):
-        named = {
-            name.replace("face/", f"face/{split}/").replace("/a.", f"/{split}."): value
-            for name, value in content.items()
+    splits: tuple[data.Split, ...] = ("train", "val")
+    for split in splits:
+        members: dict[str, bytes | str] = {
+            f"face/{split}/images/{split}.png": shards.encoded(),
+            f"face/{split}/labels/{split}.txt": shards.FACE,
         }
-        shards.pack(tmp_path / f"{split}.tar", named)
-    for split in ("train", "val"):
+        shards.pack(tmp_path / f"{split}.tar", members)
+    for split in splits:
         (picture,) = data.load(tmp_path, split)
         assert picture.name.endswith(f"face/{split}")
 
@@ -92,7 +92,7 @@ def test_a_truncated_shard_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_shards_is_named(tmp_path: Path) -> None:
     """With the option that named it."""
-    with pytest.raises(TrainingError, match="--data .*there are no shards"):
+    with pytest.raises(TrainingError, match=r"--data .*there are no shards"):
         data.load(tmp_path, "train")
 
 

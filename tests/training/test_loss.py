@@ -57,7 +57,7 @@ def test_anchors_count_by_their_centres() -> None:
     weights = loss.anchor_weights(known, [(8, 8), (4, 4), (2, 2)])
     assert weights.shape == (1, 64 + 16 + 4, 2)
     assert weights[..., 0].all()
-    by_level = weights[0, :, 1].split([64, 16, 4])
+    by_level = torch.tensor_split(weights[0, :, 1], (64, 80))
     assert by_level[0].view(8, 8).tolist() == [[0, 0, 1, 1, 1, 1, 1, 1]] * 8
     assert by_level[1].view(4, 4).tolist() == [[0, 1, 1, 1]] * 4
     assert by_level[2].view(2, 2).tolist() == [[1, 1]] * 2  # centres at 16 and 48

@@ -82,7 +82,10 @@ def test_a_killed_run_comes_to_what_an_unbroken_one_does(
 
 
 def test_a_run_is_continued_with_its_own_options_only(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Another is refused, with the option that differs; how many workers there are does not matter."""
     killed_after(1, monkeypatch)

@@ -1,6 +1,6 @@
 """Shift a model's scores so that 0.5 is each class's threshold with the best F1.
 
-    python -m training.calibrate WEIGHTS.pt OUT.pt [--data FOLDER] [--size 416]
+    python -m training.calibrate WEIGHTS.pt OUT.pt [--data FOLDER]
 
 The shift is folded into the biases of the last layers that score classes, so that the weights, what is exported
 of them, and every engine agree. Measured on the validation pictures with Ultralytics' `predict`, rectangular.
@@ -85,18 +85,17 @@ def main() -> int:
     parser.add_argument(
         "--size",
         type=int,
-        default=416,
-        help="the model's own: longest side of its input, in pixels",
+        help="longest side of the input that it is to be for, in pixels; by default what it is for now",
     )
     parser.add_argument("--pictures", type=int, help="of each group (person, face, both), at most")
     options = parser.parse_args()
     try:
         network = networks.read(options.weights)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        size = options.size or networks.own_size(network)
         pictures = data.load(options.data, "val", options.pictures)
-        for name, best in calibrate(network, pictures, options.size, device).items():
+        for name, best in calibrate(network, pictures, size, networks.device()).items():
             print(f"{name}: best F1 {best.f1:.3f} was at {best.threshold:.3f}, is at 0.5 now")
-        networks.write(network, options.out, options.size)
+        networks.write(network, options.out, size)
     except (TrainingError, OSError) as error:
         print(f"training.calibrate: {error}", file=sys.stderr)
         return 1

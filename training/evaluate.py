@@ -71,7 +71,10 @@ def _finders(path: Path, size: int) -> Iterator[tuple[str, Any]]:
 
         @contextmanager
         def by_ultralytics() -> Iterator[tuple[str, Finder]]:
-            yield "ultralytics fp32", finders.ultralytics(networks.model(path), size)
+            yield (
+                "ultralytics fp32",
+                finders.ultralytics(networks.model(path), size, networks.device()),
+            )
 
         yield "ultralytics fp32", by_ultralytics
     here, ways = finders.ways(path)

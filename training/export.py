@@ -15,12 +15,12 @@ from training.errors import TrainingError
 _OPSET: Final = 17
 
 
-def export(weights: Path, size: int) -> Path:
+def export(weights: Path, size: int | None = None) -> Path:
     """Write the ONNX file beside the weights, and return it.
 
     Args:
         weights: a .pt file.
-        size: the longest side of the input that the model is for, in pixels; it takes others too.
+        size: the longest side of the input that the model is for, in pixels, though it takes others too; None leaves it.
 
     Raises:
         TrainingError: the weights cannot be loaded.
@@ -29,7 +29,12 @@ def export(weights: Path, size: int) -> Path:
     model = networks.wrapped(network)
     model.ckpt_path = model.model.pt_path = str(weights)  # names what is written
     made = model.export(
-        format="onnx", imgsz=size, dynamic=True, simplify=True, opset=_OPSET, device="cpu"
+        format="onnx",
+        imgsz=size or networks.own_size(network),
+        dynamic=True,
+        simplify=True,
+        opset=_OPSET,
+        device="cpu",
     )
     return Path(made)
 
@@ -41,8 +46,7 @@ def main() -> int:
     parser.add_argument(
         "--size",
         type=int,
-        default=416,
-        help="the model's own: longest side of its input, in pixels",
+        help="longest side of the input that it is to be for, in pixels; by default what it is for now",
     )
     options = parser.parse_args()
     try:

@@ -86,6 +86,11 @@ def model(path: Path) -> Any:
         raise TrainingError(str(error)) from error
 
 
+def device() -> str:
+    """Return where networks run here, as PyTorch names it."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def wrapped(network: Any) -> Any:
     """Return Ultralytics' model around a copy of a network, to predict with."""
     around: Any = YOLO(network.yaml["yaml_file"], task="detect")
@@ -117,6 +122,11 @@ def write(network: Any, path: Path, size: int) -> None:
     half_written = path.with_suffix(".part")
     torch.save(content, half_written)
     half_written.replace(path)
+
+
+def own_size(network: Any) -> int:
+    """Return the longest side of the input that weights which were read are for, in pixels."""
+    return int(network.args["imgsz"])
 
 
 def class_layers(network: Any) -> list[list[Any]]:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from training import data, finders, networks
 from training.accuracy import Found
@@ -99,8 +98,8 @@ def main() -> int:
     parser.add_argument("--pictures", type=int, help="of each group (person, face, both), at most")
     options = parser.parse_args()
     try:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        finder = finders.ultralytics(networks.model(options.weights), options.size, device)
+        model = networks.model(options.weights)
+        finder = finders.ultralytics(model, options.size, networks.device())
         pictures = data.load(options.data, "train", options.pictures)
         found = find(pictures, finder)
         options.out.write_text(json.dumps(found) + "\n")

@@ -297,7 +297,7 @@ def main() -> int:
     """Train; return the exit code."""
     try:
         how = options.parse()
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = torch.device(networks.device())
         torch.backends.cudnn.benchmark = True
         train = data.load(how.data, "train")
         if how.pseudo_labels is not None:

@@ -5,7 +5,7 @@
 | astronaut | models/astronaut.jpg | NASA, public domain |
 | admiral | matplotlib's sample data, `grace_hopper.jpg` | US Navy (James S. Davis), public domain |
 | camera | scikit-image's data, `camera` | Lav Varshney, CC0 |
-| cat, coffee, rocket, coins, moon, bricks | scikit-image's data | CC0 or public domain, see its `data/_fetchers.py` |
+| cat, coffee, rocket, coins, bricks | scikit-image's data | CC0 or public domain, see its `data/_fetchers.py` |
 """
 
 from collections.abc import Callable
@@ -36,7 +36,6 @@ def photographs() -> dict[str, Image]:
         "coffee": _samples.coffee,
         "rocket": _samples.rocket,
         "coins": _samples.coins,
-        "moon": _samples.moon,
         "bricks": _samples.brick,
     }
     admiral: Any = matplotlib.cbook

@@ -83,7 +83,7 @@ class Run:
         )
         self._losses = torch.zeros(len(_LOSSES), device=device)
         self._losses_of = 0
-        self._batches = 0
+        self._batches = self._batches_before = 0
         self._epoch_began = 0.0  # the run's progress then
         self._evaluated = 0.0  # the run's seconds then
         self._seconds_before = 0.0
@@ -106,7 +106,11 @@ class Run:
         return self._how.budget.progress(self.seconds, self._batches / self._epoch_batches)
 
     def train(self) -> None:
-        """Train until the budget is spent, and write the weights."""
+        """Train until the budget is spent, evaluate, and write the weights.
+
+        Raises:
+            TrainingError: the losses are no numbers any more.
+        """
         while self.progress < 1:
             self._epoch()
             done = self.progress >= 1
@@ -207,6 +211,16 @@ class Run:
         self._evaluated = self.seconds
 
     def _save(self) -> None:
+        """Write the checkpoint.
+
+        Raises:
+            TrainingError: the losses are no numbers any more; the checkpoint stays what it was.
+        """
+        if not torch.isfinite(self._losses).all():
+            raise TrainingError(
+                f"the losses are not finite after {self._batches} batches; begin anew with a lower --rate than "
+                f"{self._how.rate:g}, in another --run"
+            )
         checkpoint.save(
             self._checkpoint,
             {
@@ -229,7 +243,6 @@ class Run:
     def _resume(self) -> None:
         """Take over the checkpoint's state, if there is one."""
         state = checkpoint.load(self._checkpoint)
-        self._batches_before = 0
         if state is None:
             self._how.run.mkdir(parents=True, exist_ok=True)
             self._curve.cut(-1)
@@ -286,10 +299,9 @@ def _precision(device: torch.device) -> torch.dtype:
 def _single_precision(answers: Any) -> Any:
     """Return a network's answers at 32 bits, which losses need."""
     if isinstance(answers, dict):
-        return {
-            name: part if name == "feats" else _single_precision(part)
-            for name, part in answers.items()
-        }
+        return {name: _single_precision(part) for name, part in answers.items()}
+    if isinstance(answers, list):
+        return [_single_precision(part) for part in answers]
     return answers.float()
 
 

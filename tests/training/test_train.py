@@ -104,6 +104,15 @@ def test_a_damaged_checkpoint_is_named(folder: Path, tmp_path: Path) -> None:
         prepare(folder, tmp_path)
 
 
+def test_a_run_that_went_astray_ends_and_keeps_its_checkpoint(folder: Path, tmp_path: Path) -> None:
+    """It is said what to change."""
+    run = prepare(folder, tmp_path, "--rate", "1e30")
+    with pytest.raises(TrainingError, match=r"not finite after . batches; .* lower --rate than 1e"):
+        run.train()
+    assert not (tmp_path / "weights.pt").exists()
+    assert prepare(folder, tmp_path, "--rate", "1e30").progress < 1
+
+
 def test_a_run_ends_with_its_time(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,7 +5,7 @@
 Prints a table, and writes all figures to benchmarks/results.json and pictures into docs/images/. With
 --quick, only this service and the limit, and what the committed file says beside it; nothing is written.
 Talks to 127.0.0.1 only. Exit codes: 0 where it was measured, whatever came out; 1 where a process failed
-or the run is void, whose figures are written beside the file.
+or the run is void, whose figures are written beside the file. So are those of a run that did not end.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +38,7 @@ from benchmarks import (
     soak,
 )
 from benchmarks.children import ROOT, ChildFailedError
+from benchmarks.contender import Figures
 from benchmarks.plan import MAIN, SATURATION, Plan
 from benchmarks.rounds import Rounds
 
@@ -81,11 +82,13 @@ def _publish(results: dict[str, Any], out: Path | None, images: Path | None, fol
         print(f"\nVOID: {reason}", file=sys.stderr)
         if out is not None:
             aside = out.with_suffix(".void.json")
-            aside.write_text(json.dumps(results | {"void": reason}, indent=2) + "\n", "utf-8")
+            _write(aside, results | {"void": reason})
+            _unfinished(out).unlink(missing_ok=True)
             print(f"what was measured lies in {aside}", file=sys.stderr)
         return 1
     if out is not None:
-        out.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+        _write(out, results)
+        _unfinished(out).unlink(missing_ok=True)
         print(f"\nwritten to {out}")
     if images is not None:
         images.mkdir(parents=True, exist_ok=True)
@@ -93,6 +96,15 @@ def _publish(results: dict[str, Any], out: Path | None, images: Path | None, fol
             shutil.copyfile(folder / _PROFILE, images / _PROFILE)
         _draw(results, images)
     return 0
+
+
+def _write(path: Path, results: dict[str, Any]) -> None:
+    path.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+
+
+def _unfinished(out: Path) -> Path:
+    """Return where the rows of a run lie that is not over."""
+    return out.with_suffix(".unfinished.json")
 
 
 def _options() -> argparse.Namespace:
@@ -103,7 +115,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=_at_least_one, help="at most; default: 5, quick 3")
     parser.add_argument("--seconds", type=_positive, default=3.0, help="each counts; default: 3")
-    parser.add_argument("--minutes", type=_positive, default=40.0, help="at most; default: 40")
+    parser.add_argument("--minutes", type=_positive, help="at most; default: 40, quick 2")
     parser.add_argument(
         "--setup", choices=(setups.EMBEDDED, setups.TWO_MODELS), help="default: both"
     )
@@ -113,6 +125,8 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     if options.rounds is None:
         options.rounds = 3 if options.quick else 5
+    if options.minutes is None:
+        options.minutes = 2.0 if options.quick else 40.0
     if options.quick:
         options.setup = setups.EMBEDDED
     else:
@@ -161,7 +175,12 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         [served[options.setup]] if options.setup else list(served.values()),
         _say,
     )
-    measured.run(started + 60 * plan.minutes - (0 if plan.quick else _AFTER_SECONDS))
+
+    def keep(rows: Sequence[Figures]) -> None:
+        if options.out is not None:
+            _write(_unfinished(options.out), {"date": began.isoformat(), "rows": rows})
+
+    measured.run(started + 60 * plan.minutes - (0 if plan.quick else _AFTER_SECONDS), keep)
     found = ratios.of(measured.rows)
     extra: dict[str, Any] = {}
     if not plan.quick:

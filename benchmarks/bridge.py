@@ -58,7 +58,8 @@ async def _process(
     """Run a command until the block ends; give the process and the address it serves at."""
     path = os.pathsep.join(map(str, (_ROOT, _ROOT / "clients" / "python", _ROOT / "protos")))
     known = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PYTHONPATH": path}
-    settings = {"HOST": "127.0.0.1", "PORT": "0", "GRPC_PORT": "0", "LOG_FILE": str(folder / "log")}
+    settings = {"HOST": "127.0.0.1", "PORT": "0", "GRPC_PORT": "0", "ADMIN_PORT": "off"}
+    settings["LOG_FILE"] = str(folder / "log")
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

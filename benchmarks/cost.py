@@ -19,10 +19,10 @@ from typing import Any, Final
 from benchmarks import machine, peers
 from benchmarks.children import Child, ChildFailedError
 from benchmarks.contender import Figures
+from benchmarks.endpoints import Endpoint
 from benchmarks.plan import MAIN, SATURATION
 from benchmarks.report import medians
 from benchmarks.setups import EMBEDDED, Setup
-from benchmarks.ways import Way
 
 _LOAD_SECONDS: Final = 120.0
 _START_SECONDS: Final = 30.0
@@ -56,7 +56,7 @@ def measure(
         address = _address(fake)
         arguments = ["-m", "benchmarks.load", str(written)]
         generator = stack.enter_context(Child(folder, arguments, os.environ))
-        figures = Way("fake detector", "stream", address, (fake,)).measure(
+        figures = Endpoint("fake detector", "stream", address, (fake,)).measure(
             generator,
             rates=[rate / MAIN] * MAIN,
             seed=0,

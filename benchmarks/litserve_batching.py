@@ -8,6 +8,7 @@ there are cores, so that a single worker would leave some idle. One file for fac
 """
 
 import base64
+import signal
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -60,6 +61,8 @@ class Detection(litserve.LitAPI):  # type: ignore[misc]  # not installed where t
 
 
 if __name__ == "__main__":
+    # LitServe ends its processes where it is interrupted; told to end, it would leave them behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     api = Detection(*sys.argv[2:4], max_batch_size=_BATCH, batch_timeout=_WAIT_SECONDS)
     litserve.LitServer(api, accelerator="cpu", workers_per_device=machine.cores()).run(
         host="127.0.0.1",

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import psutil
+from websockets.exceptions import WebSocketException
 
-from benchmarks import ages, arrivals, doors, frames
+from benchmarks import ages, arrivals, frames, transports
 from benchmarks.contender import Figures, obey
 
 _LEAD_SECONDS: Final = 0.1
-_TICK_SECONDS: Final = 0.01
 _CONNECT_SECONDS: Final = 20.0
 #: Calls under way at once of all streams together, where each frame is a call: enough to fill batches.
 _MOST_CALLS: Final = 32
@@ -36,7 +36,7 @@ class LoadGenerator:
     def measure(
         self,
         *,
-        door: str,
+        transport: str,
         address: str,
         pids: list[int],
         rates: list[float],
@@ -51,7 +51,7 @@ class LoadGenerator:
         arrive in it, whenever their frames were due.
 
         Args:
-            door: how frames are sent.
+            transport: how frames are sent.
             address: where to.
             pids: of the contender's processes; their children count as well.
             rates: of each stream, in frames a second.
@@ -60,30 +60,31 @@ class LoadGenerator:
             seconds: the window's.
             samples: how often in the window memory is looked at, at least twice.
         """
-        if door not in self._prepared:
-            self._prepared[door] = doors.messages(door, self._images)
+        if transport not in self._prepared:
+            self._prepared[transport] = transports.messages(transport, self._images)
         window = _Window(arrivals.of_streams(rates, seed), warm_up, seconds)
-        measuring = self._measure(door, address, pids, window, samples)
+        measuring = self._measure(transport, address, pids, window, samples)
         try:
             return asyncio.run(measuring)
-        except (doors.DoorClosedError, OSError, TimeoutError) as error:
+        except (transports.TransportError, WebSocketException, OSError, TimeoutError) as error:
             return {"failed": f"{type(error).__name__}: {error}"[:1000]}
 
     async def _measure(
-        self, door: str, address: str, pids: list[int], window: "_Window", samples: int
+        self, transport: str, address: str, pids: list[int], window: "_Window", samples: int
     ) -> Figures:
-        prepared = self._prepared[door]
+        prepared = self._prepared[transport]
         count = len(window.streams)
-        connections: list[doors.Connection] = []
+        connections: list[transports.Connection] = []
         running: list[asyncio.Task[None]] = []
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 for number in range(count):  # each begins elsewhere: no two show the same at once
                     first = number * len(prepared) // count
                     calls = max(_MOST_CALLS // count, 1)
-                    connections.append(await doors.enter(door, address, prepared, first, calls))
+                    connections.append(
+                        await transports.open_connection(transport, address, prepared, first, calls)
+                    )
             window.open()
-            running += [asyncio.create_task(window.tick())]
             for number, connection in enumerate(connections):
                 running.append(asyncio.create_task(window.send(number, connection)))
                 running.append(asyncio.create_task(window.receive(number, connection)))
@@ -125,16 +126,21 @@ class _Window:
         self.begin = self._start + self._warm_up
         self.end = self.begin + self._seconds
 
-    async def send(self, number: int, connection: doors.Connection) -> None:
-        """Send a stream's frames as they are due; those that find the door blocked follow late."""
+    async def send(self, number: int, connection: transports.Connection) -> None:
+        """Send a stream's frames as they are due; those that find the connection blocked follow late."""
         index = 0
         while True:
-            wait = self._start + self.streams[number].due(index) - time.perf_counter()
+            due = self._start + self.streams[number].due(index)
+            wait = due - time.perf_counter()
             await asyncio.sleep(max(wait, 0))
+            if (
+                wait > 0
+            ):  # not blocked: what is late now is this process, which must not be measured
+                self._lags.append(time.perf_counter() - due)
             await connection.send()
             index += 1
 
-    async def receive(self, number: int, connection: doors.Connection) -> None:
+    async def receive(self, number: int, connection: transports.Connection) -> None:
         """Count a stream's answers."""
         while True:
             answer = await connection.receive()
@@ -144,13 +150,6 @@ class _Window:
                 self._ages[number].append(now - due)
                 self._found += answer.found
                 self._told_dropped += answer.dropped
-
-    async def tick(self) -> None:
-        """See how late this process is itself: it must not be what is measured."""
-        while True:
-            due = time.perf_counter() + _TICK_SECONDS
-            await asyncio.sleep(_TICK_SECONDS)
-            self._lags.append(time.perf_counter() - due)
 
     def figures(self, cpu: float, own: float) -> Figures:
         """Return what was counted.
@@ -170,8 +169,9 @@ class _Window:
             "told_dropped": self._told_dropped,
             "answered_by_stream": answered,
             "generator_cpu_percent": 100 * own / self._seconds,
-            "generator_lag_p99_ms": 1000 * ages.percentile(sorted(self._lags), 0.99),
         }
+        if self._lags:
+            figures["generator_lag_p99_ms"] = 1000 * ages.percentile(sorted(self._lags), 0.99)
         figures |= ages.described([age for each in self._ages for age in each])
         if done:
             figures["cpu_ms_per_frame"] = 1000 * cpu / done
@@ -222,10 +222,10 @@ async def _unless_ended(running: Sequence["asyncio.Task[None]"], seconds: float)
     for ended in done:
         try:
             ended.result()
-        except (doors.DoorClosedError, OSError):
+        except (transports.TransportError, OSError):
             raise
         except Exception as error:  # of any of four libraries: the contender has gone
-            raise doors.DoorClosedError(f"{type(error).__name__}: {error}") from error
+            raise transports.TransportError(f"{type(error).__name__}: {error}") from error
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from detector_service.crowd.analysis import analyse
 from detector_service.detection import heads, nms
 from detector_service.detection.detector import Detector
 from detector_service.detection.model_files import ModelFile
-from detector_service.frames.pixels import Image
+from detector_service.frames.pixels import Picture
 from detector_service.pipeline import FrameLimits, Pipeline
 from detector_service.settings import load_settings
 
@@ -53,7 +53,7 @@ class Parts:
         self._size: Final = (self._letterbox.height, self._letterbox.width)
         self._model.engine.prepare(*self._size)
         decoding = Pipeline(self._detector, self._limits)
-        self._images: Final[list[Image]] = [decoding.decode(frame) for frame in self._sent]
+        self._pictures: Final[list[Picture]] = [decoding.decode(frame) for frame in self._sent]
 
     def measure(self, seconds: float) -> Figures:
         """Return milliseconds of processor time for a frame of each part.
@@ -77,13 +77,14 @@ class Parts:
         buffer = self._model.engine.request().buffer(*self._size)
 
         def resize(number: int) -> None:
-            self._letterbox.apply(self._images[number % len(self._images)], buffer)
+            picture = self._pictures[number % len(self._pictures)]
+            self._letterbox.apply(picture.pixels, buffer)
 
         return resize
 
     def _inference(self) -> _Part:
         request = self._model.engine.request()
-        self._letterbox.apply(self._images[0], request.buffer(*self._size))
+        self._letterbox.apply(self._pictures[0].pixels, request.buffer(*self._size))
 
         def infer(_number: int) -> None:
             request.start(request.buffer(*self._size), self._confidence)
@@ -94,13 +95,16 @@ class Parts:
     def _post_processing(self) -> _Part:
         request = self._model.engine.request()
         answers = []
-        for image in self._images:
+        for picture in self._pictures:
             buffer = request.buffer(*self._size)
-            self._letterbox.apply(image, buffer)
+            self._letterbox.apply(picture.pixels, buffer)
             request.start(buffer, self._confidence)
             answers.append(np.array(request.wait()[0]))
-        counted = self._model.counted
-        wanted = np.unique(np.concatenate(list(counted.values())))
+        known = len(self._model.metadata.classes)
+        counted = {
+            role: heads.class_table(known, classes) for role, classes in self._model.counted.items()
+        }
+        wanted = np.logical_or.reduce(list(counted.values()))
 
         def read(number: int) -> None:
             candidates = heads.read_anchors(answers[number % len(answers)], self._confidence)

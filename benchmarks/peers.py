@@ -23,7 +23,7 @@ class Peer:
     Attributes:
         name: as the results call it.
         module: of this package, which serves.
-        door: how frames are sent to it.
+        transport: how frames are sent to it.
         ready: the path that answers with 200 once it serves.
         packages: what has to be installed.
         memory_gib: what has to be free.
@@ -31,7 +31,7 @@ class Peer:
 
     name: str
     module: str
-    door: str
+    transport: str
     ready: str
     packages: tuple[str, ...]
     memory_gib: float

@@ -61,22 +61,22 @@ class Cell:
     load: str
 
 
-def cells(setup: str, door: str, *, quick: bool) -> list[Cell]:
-    """Return what is measured of a contender at one of its doors.
+def cells(setup: str, transport: str, *, quick: bool) -> list[Cell]:
+    """Return what is measured of a contender over one of its transports.
 
     Args:
         setup: its name.
-        door: "stream" is measured most.
+        transport: "stream" is measured most.
         quick: whether to measure only what the quick ratios need.
     """
     main = Cell(MAIN, SATURATION)
     if quick:
         return [main]
-    if setup != EMBEDDED and door != "stream":
+    if setup != EMBEDDED and transport != "stream":
         return [main]
     wanted = [Cell(streams, SATURATION) for streams in STREAMS]
     wanted += [Cell(MAIN, HALF), Cell(MAIN, TWICE)]
-    if door == "stream":
+    if transport == "stream":
         wanted += [Cell(1, IDLE), Cell(_FAIRNESS_STREAMS, FAIRNESS)]
     return wanted
 

@@ -16,18 +16,29 @@ import matplotlib as mpl
 mpl.use("svg")
 
 from matplotlib import pyplot as plt
+from matplotlib import ticker
 
-from benchmarks.plan import HALF, SATURATION, STREAMS, TWICE
+from benchmarks import peers
+from benchmarks.endpoints import TRANSPORTS
+from benchmarks.plan import HALF, MAIN, SATURATION, STREAMS, TWICE
 from benchmarks.rounds import IN_PROCESS
 from benchmarks.setups import EMBEDDED
 
 _SIZE: Final = (8.0, 4.0)
 _LOADS: Final = (HALF, SATURATION, TWICE)
 _AGES: Final = (("age_p50_ms", "p50"), ("age_p95_ms", "p95"), ("age_p99_ms", "p99"))
+#: The service's transports in blue, its peers in warm colours.
+_COLOURS: Final = dict(
+    zip(
+        (*TRANSPORTS, *(peer.name for peer in peers.PEERS)),
+        ("#08306b", "#2171b5", "#6baed6", "#c6dbef", "#a63603", "#f16913", "#fdae6b"),
+        strict=True,
+    )
+)
 
 
 def draw(results: dict[str, Any], folder: Path) -> list[Path]:
-    """Draw throughput, ages and a frame's cost; return the files.
+    """Draw throughput, ages and a frame's cost with the embedded model; return the files.
 
     Args:
         results: as `make bench` writes them.
@@ -37,6 +48,8 @@ def draw(results: dict[str, Any], folder: Path) -> list[Path]:
     mpl.rcParams["svg.hashsalt"] = "crowd-detector"
     folder.mkdir(parents=True, exist_ok=True)
     rows = [row for row in results["medians"] if row["setup"] == EMBEDDED]
+    if not rows:
+        return []
     written = [_throughput(rows, folder), _old(rows, folder)]
     if results.get("cost"):
         written.append(_cost(results["cost"], folder))
@@ -56,7 +69,8 @@ def _throughput(rows: Sequence[dict[str, Any]], folder: Path) -> Path:
         positions = [
             index + (place - len(names) / 2 + 0.5) * width for index in range(len(STREAMS))
         ]
-        axes.bar(positions, [heights.get(count, 0) for count in STREAMS], width, label=name)
+        counts = [heights.get(count, 0) for count in STREAMS]
+        axes.bar(positions, counts, width, label=name, color=_COLOURS[name])
     limit = next(row["fps"] for row in rows if row["contender"] == IN_PROCESS)
     axes.axhline(limit, color="black", linewidth=1, linestyle="--", label=IN_PROCESS)
     axes.set_xticks(range(len(STREAMS)), [str(count) for count in STREAMS])
@@ -73,15 +87,19 @@ def _old(rows: Sequence[dict[str, Any]], folder: Path) -> Path:
         found = [
             row
             for row in rows
-            if row["load"] == load and row["streams"] == 16 and "age_p50_ms" in row
+            if row["load"] == load and row["streams"] == MAIN and "age_p50_ms" in row
         ]
         names = [row["contender"] for row in found]
         for key, label in _AGES:
             axes.plot(names, [row[key] for row in found], "o", label=label)
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(ticker.LogLocator(subs=(2, 5)))
+        axes.yaxis.set_minor_formatter("{x:g}")
+        axes.grid(axis="y", which="both", linewidth=0.3)
         axes.set_title(f"load: {load}", fontsize="medium")
         axes.tick_params(axis="x", labelrotation=90)
-    panels[0].set_ylabel("age of a result, ms")
+    panels[0].set_ylabel(f"age of a result, ms ({MAIN} streams)")
     panels[0].legend(fontsize="small")
     return _save(figure, folder / "benchmark-ages.svg")
 

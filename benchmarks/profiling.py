@@ -1,6 +1,7 @@
 """A flame graph of the detector under a saturated stream: where the processor time goes that no part names."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,11 +10,12 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.children import Child
+from benchmarks.endpoints import service_endpoints
 from benchmarks.plan import MAIN, SATURATION, Cell, rates
 from benchmarks.setups import Setup
-from benchmarks.ways import service_ways
 
 _RATE: Final = 200  # samples a second
+_TITLE: Final = "The detector under a saturated stream: samples of its Python threads"
 _SLACK_SECONDS: Final = 60.0
 _WARM_UP: Final = 1.0
 
@@ -38,8 +40,8 @@ def record(
     if program is None:
         return "py-spy is not installed"
     with ExitStack() as stack:
-        way = service_ways(stack, folder, setup)["stream"]
-        (detector,) = way.children
+        endpoint = service_endpoints(stack, folder, setup)["stream"]
+        (detector,) = endpoint.children
         generator = stack.enter_context(
             Child(folder, ["-m", "benchmarks.load", str(written)], os.environ)
         )
@@ -55,7 +57,7 @@ def record(
             start_new_session=True,
         )
         try:
-            way.measure(
+            endpoint.measure(
                 generator,
                 rates=rates(Cell(MAIN, SATURATION), capacity),
                 seed=0,
@@ -71,4 +73,6 @@ def record(
                 recorder.wait()
     if recorder.returncode or not to.is_file():
         return f"py-spy: {said.strip()[-300:]}"
+    # py-spy's title is its command line, with paths of this machine.
+    to.write_text(re.sub(r"[^<>]*py-spy record [^<>]*", _TITLE, to.read_text("utf-8")), "utf-8")
     return None

@@ -1,10 +1,10 @@
-"""Rows become ratios: each is taken within a round, and the median over the rounds counts.
+"""Rows become ratios: what is compared is of one round, and the median over the rounds counts.
 
 A row is what one measurement gave: `round`, `setup`, `contender`, `streams` and `load` say which, and
 the rest are its figures.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 from typing import Final
@@ -54,6 +54,9 @@ def of(rows: Sequence[Figures]) -> dict[str, float]:
             ]
             if values:
                 found[prefix + name] = median(values)
+        spread = _spread([_Round(one) for one in by_round.values()])
+        if spread is not None:
+            found[prefix + "cpu_per_frame_spread"] = spread
     return found
 
 
@@ -125,14 +128,6 @@ def _against(theirs: str, their_streams: int, ours: str = "stream", streams: int
     return lambda one: _quotient(one.fps(ours, streams), one.fps(theirs, their_streams))
 
 
-def _spread(one: _Round) -> float | None:
-    """Return how far processor time for a frame lies from its median over all numbers of streams, at most."""
-    costs = _known(one.stream("cpu_ms_per_frame", SATURATION, streams) for streams in STREAMS)
-    if len(costs) < len(STREAMS):
-        return None
-    return max(abs(cost / median(costs) - 1) for cost in costs)
-
-
 def _half_load(one: _Round) -> float | None:
     return _quotient(one.stream("age_p99_ms", HALF, MAIN), one.stream("age_p50_ms", IDLE, 1))
 
@@ -155,8 +150,22 @@ def _fairness(one: _Round) -> float | None:
     return float(min(answered[1:]) * len(answered) / sum(answered))
 
 
-def _known(figures: Iterable[float | None]) -> list[float]:
-    return [figure for figure in figures if figure is not None]
+def _spread(rounds: Sequence[_Round]) -> float | None:
+    """Return how far the processor time for a frame depends on the number of streams.
+
+    A time is compared with the median of its round, for what the machine does to all; the median over the
+    rounds is taken before the largest deviation is, for the largest of several noisy ones is mostly noise.
+    """
+    deviations: dict[int, list[float]] = {streams: [] for streams in STREAMS}
+    for one in rounds:
+        costs = {n: one.stream("cpu_ms_per_frame", SATURATION, n) for n in STREAMS}
+        known = {n: cost for n, cost in costs.items() if cost is not None}
+        if len(known) == len(STREAMS):
+            for n, cost in known.items():
+                deviations[n].append(cost / median(known.values()) - 1)
+    if not all(deviations.values()):
+        return None
+    return max(abs(median(each)) for each in deviations.values())
 
 
 _RATIOS: Final[dict[str, _Ratio]] = {
@@ -170,7 +179,6 @@ _RATIOS: Final[dict[str, _Ratio]] = {
     "ws_json_vs_stream": _against("stream", MAIN, "ws-json"),
     "ws_binary_vs_stream": _against("stream", MAIN, "ws-binary"),
     "prototype_vs_predict_loop": _against(PREDICT_LOOP, 0, peers.PROTOTYPE.name),
-    "cpu_per_frame_spread": _spread,
     "half_load_p99_vs_idle_p50": _half_load,
     "twice_load_p99_vs_bound": _twice_load,
     "fairness_least_share": _fairness,

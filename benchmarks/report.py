@@ -25,6 +25,8 @@ _KEYS: Final = ("setup", "contender", "load", "streams")
 _NAME_WIDTH: Final = 34
 _QUIET_PERCENT: Final = 5
 _LATE_MS: Final = 20.0
+#: Contenders see the same frames, but not each of them as often, and compute in other precisions.
+_SAME_FOUND: Final = 0.15
 
 
 def medians(rows: Sequence[Figures]) -> list[dict[str, Any]]:
@@ -109,10 +111,37 @@ def warnings(rows: Sequence[Figures], left_out: Mapping[str, str]) -> list[str]:
         and row["round"] > 0
         and row.get("unanswered_share", 1.0) < SATURATED_SHARE
     ]
+    found += _strangers(rows)
     late = sum(row.get("generator_lag_p99_ms", 0.0) > _LATE_MS for row in rows)
     if late:
         found.append(f"the load generator was late by more than {_LATE_MS:g} ms in {late} rows")
     return found
+
+
+def _strangers(rows: Sequence[Figures]) -> list[str]:
+    """Return who found more or less in a frame than the others: they did not do the same work."""
+    lines = []
+    for setup in dict.fromkeys(row["setup"] for row in rows):
+        found: dict[str, float] = {}
+        for name in dict.fromkeys(row["contender"] for row in rows if row["setup"] == setup):
+            # All its measurements together: a slow contender sees too few frames in a single one.
+            its = [
+                (row["found_per_frame"], row["fps"])
+                for row in rows
+                if (row["setup"], row["contender"]) == (setup, name)
+                and row["load"] != CALIBRATION
+                and "found_per_frame" in row
+            ]
+            frames = sum(fps for _, fps in its)
+            if frames:
+                found[name] = sum(each * fps for each, fps in its) / frames
+        usual = median(found.values()) if found else 0.0
+        lines += [
+            f"{name}, {setup}: found {each:.2f} in a frame, where {usual:.2f} is usual: it did other work"
+            for name, each in found.items()
+            if abs(each - usual) > _SAME_FOUND * usual
+        ]
+    return lines
 
 
 def _width(form: str) -> int:

@@ -1,7 +1,8 @@
 """All contenders, one after the other, round by round, so that what slows one slows all.
 
 Each is started for its turn and ended after it, so that none idles beside another. What a contender is
-held against is measured right before it and right after it.
+held against is measured right before it and right after it. Contenders take turns at being the first of a
+round, and a contender's measurements at being the first after its start.
 """
 
 import os
@@ -14,6 +15,7 @@ from typing import Final
 from benchmarks import machine, peers
 from benchmarks.children import Child, ChildFailedError
 from benchmarks.contender import Figures
+from benchmarks.endpoints import Endpoint, service_endpoints
 from benchmarks.plan import (
     CALIBRATION,
     MAIN,
@@ -26,7 +28,6 @@ from benchmarks.plan import (
     turned,
 )
 from benchmarks.setups import Setup
-from benchmarks.ways import Way, service_ways
 
 IN_PROCESS: Final = "in-process limit"
 PREDICT_LOOP: Final = "predict loop"
@@ -35,7 +36,7 @@ SERVICE: Final = "service"
 _LOAD_SECONDS: Final = 120.0
 _SLACK_SECONDS: Final = 60.0
 _SETTLE_SECONDS: Final = 0.3  # threads of who was measured before may spin a little
-_ATTEMPTS: Final = 2
+_ATTEMPTS: Final = 3
 _WORKERS_A_CORE: Final = (1, 2, 3)
 
 
@@ -73,12 +74,13 @@ class Rounds:
         self._capacity: Final[dict[tuple[str, str], float]] = {}
         self._limit: Final[dict[str, float]] = {}
 
-    def run(self, ends: float) -> None:
+    def run(self, ends: float, keep: Callable[[Sequence[Figures]], None]) -> None:
         """Measure.
 
         Args:
             ends: the moment of the monotonic clock at which all should be done; a round that would not
                 be is not begun.
+            keep: is given all rows after each round, so that what follows cannot lose them.
 
         Raises:
             ChildFailedError: this service, or one that measures, ended before its time.
@@ -98,6 +100,7 @@ class Rounds:
                 for setup in self._setups:
                     self._round(number, setup)
                 self.done = number
+                keep(self.rows)
                 longest = max(longest, time.monotonic() - began)
 
     def _load(self, setup: Setup) -> None:
@@ -131,14 +134,15 @@ class Rounds:
     def _service(self, number: int, setup: Setup) -> None:
         self._inside_limit(number, setup)
         with ExitStack() as stack:
-            ways = service_ways(stack, self._folder, setup)
-            for door, way in ways.items():
-                if self._plan.quick and door == "unary":
+            endpoints = service_endpoints(stack, self._folder, setup)
+            for transport, endpoint in endpoints.items():
+                if self._plan.quick and transport == "unary":
                     continue
                 if (setup.name, SERVICE) not in self._capacity:
-                    self._calibrate(setup, SERVICE, way)
-                for cell in cells(setup.name, door, quick=self._plan.quick):
-                    self._cell(number, setup, SERVICE, way, cell)
+                    self._calibrate(setup, SERVICE, endpoint)
+                wanted = cells(setup.name, transport, quick=self._plan.quick)
+                for cell in turned(wanted, number):
+                    self._cell(number, setup, SERVICE, endpoint, cell)
         self._inside_limit(number, setup)
 
     def _peer(self, number: int, setup: Setup, peer: peers.Peer) -> None:
@@ -165,37 +169,37 @@ class Rounds:
         with child:
             peer.wait(child, address)
             child.settle()
-            way = Way(peer.name, peer.door, address, (child,))
+            endpoint = Endpoint(peer.name, peer.transport, address, (child,))
             if (setup.name, peer.name) not in self._capacity:
-                self._calibrate(setup, peer.name, way)
-            for cell in cells(setup.name, peer.door, quick=False):
-                self._cell(number, setup, peer.name, way, cell)
+                self._calibrate(setup, peer.name, endpoint)
+            for cell in turned(cells(setup.name, peer.transport, quick=False), number):
+                self._cell(number, setup, peer.name, endpoint, cell)
 
-    def _calibrate(self, setup: Setup, name: str, way: Way) -> None:
+    def _calibrate(self, setup: Setup, name: str, endpoint: Endpoint) -> None:
         """Find out how many frames a second are answered where more than the machine could do are due."""
         cell = Cell(MAIN, CALIBRATION)
-        figures = self._ask(way, cell, self._limit[setup.name], 0)
+        figures = self._ask(endpoint, cell, self._limit[setup.name], 0)
         if not figures["fps"]:
             raise ChildFailedError(f"{name}: no frame was answered")
         self._note(0, setup, name, cell, figures)
         self._capacity[setup.name, name] = figures["fps"]
 
-    def _cell(self, number: int, setup: Setup, name: str, way: Way, cell: Cell) -> None:
+    def _cell(self, number: int, setup: Setup, name: str, endpoint: Endpoint, cell: Cell) -> None:
         """Measure; again, where the contender answers more than was found, and so was not saturated."""
         for _ in range(_ATTEMPTS):
             known = self._capacity[setup.name, name]
-            figures = self._ask(way, cell, known, number)
+            figures = self._ask(endpoint, cell, known, number)
             self._capacity[setup.name, name] = max(known, figures["fps"])
             if cell.load != SATURATION or figures["unanswered_share"] >= SATURATED_SHARE:
                 break
-        self._note(number, setup, way.contender, cell, figures)
+        self._note(number, setup, endpoint.contender, cell, figures)
 
-    def _ask(self, way: Way, cell: Cell, capacity: float, seed: int) -> Figures:
+    def _ask(self, endpoint: Endpoint, cell: Cell, capacity: float, seed: int) -> Figures:
         time.sleep(_SETTLE_SECONDS)
         others = machine.Others()
         # What has just been started needs longer to come to its speed.
         warm_up = self._plan.warm_up * (2 if cell.load == CALIBRATION else 1)
-        figures = way.measure(
+        figures = endpoint.measure(
             self._generator,
             rates=rates(cell, capacity),
             seed=seed,
@@ -203,7 +207,7 @@ class Rounds:
             seconds=self._plan.seconds,
         )
         figures["others_percent"] = others.percent()
-        for child in way.children:
+        for child in endpoint.children:
             child.settle()
         return figures
 

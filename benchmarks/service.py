@@ -65,7 +65,7 @@ def start_detector(folder: Path, log_level: str = "WARNING", **settings: str) ->
         settings: environment variables.
     """
     port = free_port()
-    given = {"GRPC_PORT": str(port), "LOG_LEVEL": log_level}
+    given = {"GRPC_PORT": str(port), "ADMIN_PORT": "off", "LOG_LEVEL": log_level}
     given["LOG_FILE"] = str(folder / f"service-{port}.log")
     child = Child(folder, ["-m", "detector_service"], _environment(given | settings))
     return child, f"127.0.0.1:{port}"
@@ -80,5 +80,9 @@ def free_port() -> int:
 def _environment(given: dict[str, str]) -> dict[str, str]:
     """Return this process's environment, with these settings and none that somebody left in it."""
     settings = {name.upper() for name in (*Settings.model_fields, *BridgeSettings.model_fields)}
-    kept = {name: value for name, value in os.environ.items() if name.upper() not in settings}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper() not in settings and not name.startswith("OTEL_")
+    }
     return kept | {"HOST": "127.0.0.1", "LOG_LEVEL": "WARNING"} | given

@@ -1,6 +1,6 @@
 """The long run: twice the frames that can be answered, for as long as you like, and what memory does.
 
-    python -m benchmarks.soak [--minutes M] [--door DOOR] [--out FILE]
+    python -m benchmarks.soak [--minutes M] [--transport NAME] [--out FILE]
 
 Prints how memory grew and how old results were, and with --out writes every figure. `make bench` has a
 minute of it.
@@ -21,8 +21,8 @@ from typing import Any, Final
 from benchmarks import frames, machine, setups
 from benchmarks.children import Child, ChildFailedError
 from benchmarks.contender import Figures
+from benchmarks.endpoints import TRANSPORTS, service_endpoints
 from benchmarks.plan import CALIBRATION, MAIN, TWICE, Cell, rates
-from benchmarks.ways import DOORS, service_ways
 
 _WARM_UP: Final = 2.0
 _CALIBRATION_SECONDS: Final = 4.0
@@ -30,7 +30,9 @@ _CALIBRATION_SECONDS: Final = 4.0
 _MOST_RATE_A_CORE: Final = 120.0
 
 
-def run(folder: Path, written: Path, setup: setups.Setup, seconds: float, door: str) -> Figures:
+def run(
+    folder: Path, written: Path, setup: setups.Setup, seconds: float, transport: str
+) -> Figures:
     """Send a fresh service twice what it can answer; give what came back and what memory did.
 
     Args:
@@ -38,18 +40,18 @@ def run(folder: Path, written: Path, setup: setups.Setup, seconds: float, door: 
         written: a folder of frames.
         setup: what is served.
         seconds: how long.
-        door: how frames are sent.
+        transport: how frames are sent.
 
     Raises:
         ChildFailedError: a process ended before its time.
     """
     with ExitStack() as stack:
-        way = service_ways(stack, folder, setup)[door]
+        endpoint = service_endpoints(stack, folder, setup)[transport]
         arguments = ["-m", "benchmarks.load", str(written)]
         generator = stack.enter_context(Child(folder, arguments, os.environ))
 
         def measure(load: str, capacity: float, seconds: float, samples: int) -> Figures:
-            return way.measure(
+            return endpoint.measure(
                 generator,
                 rates=rates(Cell(MAIN, load), capacity),
                 seed=0,
@@ -62,7 +64,7 @@ def run(folder: Path, written: Path, setup: setups.Setup, seconds: float, door: 
         capacity = measure(CALIBRATION, most, _CALIBRATION_SECONDS, 2)["fps"]
         figures = measure(TWICE, capacity, seconds, max(min(int(seconds), 1000), 20))
     return {
-        "door": door,
+        "transport": transport,
         "setup": setup.name,
         "seconds": seconds,
         **figures,
@@ -85,7 +87,7 @@ def growth(resident: Sequence[float]) -> float:
 def described(figures: Figures) -> str:
     """Return what there is to say in a line."""
     return (
-        f"{figures['door']}, {figures['setup']}: {figures['seconds']:.0f} s of "
+        f"{figures['transport']}, {figures['setup']}: {figures['seconds']:.0f} s of "
         f"{figures['offered_fps']:.0f} frames/s, {figures['fps']:.1f} answered; age p99 "
         f"{figures['age_p99_ms']:.0f} ms; memory {figures['resident'][0]:.0f} MiB, at the end "
         f"{figures['resident'][-1]:.0f}, at most {max(figures['resident']):.0f}; "
@@ -100,9 +102,11 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--minutes", type=float, default=30.0, help="of each door (default: 30)")
     parser.add_argument(
-        "--door", choices=DOORS, action="append", help="default: stream, then ws-json"
+        "--minutes", type=float, default=30.0, help="of each transport (default: 30)"
+    )
+    parser.add_argument(
+        "--transport", choices=TRANSPORTS, action="append", help="default: stream, then ws-json"
     )
     parser.add_argument("--out", type=Path, help="default: none")
     options = parser.parse_args()
@@ -116,8 +120,8 @@ def main() -> int:
         frames.write(written)
         setup = setups.make(folder)[setups.EMBEDDED]
         try:
-            for door in options.door or ("stream", "ws-json"):
-                found.append(run(folder, written, setup, 60 * options.minutes, door))
+            for transport in options.transport or ("stream", "ws-json"):
+                found.append(run(folder, written, setup, 60 * options.minutes, transport))
                 print(described(found[-1]), flush=True)
         except ChildFailedError as error:
             print(f"benchmarks.soak: {error}", file=sys.stderr)

@@ -23,7 +23,7 @@ ELSEWHERE: Final = "/{path}"
 _REF: Final = "#/components/schemas/{name}"
 _LICENSE: Final = {"name": "AGPL-3.0-only", "url": "https://www.gnu.org/licenses/agpl-3.0.html"}
 
-#: Answers by status, with the shape of their JSON; None where there is no body.
+#: Answers by status, with the shape of their JSON; `str` where it is text, None where there is no body.
 _Answers: TypeAlias = dict[int, type | None]
 
 #: To a request that cannot be read, or not be served, whatever its path.
@@ -39,6 +39,14 @@ _PATHS: Final[Mapping[str, tuple[str, _Answers]]] = {
         "Whether a detector serves.",
         {200: http_answers.HealthAnswer, 503: http_answers.HealthAnswer},
     ),
+    "/health/live": (
+        "Whether the bridge itself answers.",
+        {200: http_answers.LifeAnswer},
+    ),
+    "/health/ready": (
+        "Whether a detector serves: the same as /health.",
+        {200: http_answers.HealthAnswer, 503: http_answers.HealthAnswer},
+    ),
     "/api/models/info": (
         "The models that serve.",
         {200: http_answers.ModelsAnswer, 304: None, **_FIGURES},
@@ -46,6 +54,10 @@ _PATHS: Final[Mapping[str, tuple[str, _Answers]]] = {
     "/api/stats": (
         "What is open, and what was done.",
         {200: http_answers.StatsAnswer, **_FIGURES},
+    ),
+    http.METRICS_PATH: (
+        "The figures of the bridge, in Prometheus' text format.",
+        {200: str, 401: http_answers.ProblemAnswer},
     ),
     OPENAPI_PATH: ("This description.", _DOCUMENT),
     ASYNCAPI_PATH: ("The events of /ws, as AsyncAPI.", _DOCUMENT),
@@ -78,7 +90,8 @@ def openapi() -> dict[str, Any]:
             "description": _MEANINGS.get(status, HTTPStatus(status).phrase)
         }
         if shape is not None:
-            described["content"] = {"application/json": {"schema": schema_of[shape]}}
+            media_type = "text/plain" if shape is str else "application/json"
+            described["content"] = {media_type: {"schema": schema_of[shape]}}
         return described
 
     paths: dict[str, Any] = {}

@@ -10,8 +10,10 @@ import grpc
 import structlog
 from crowd.detector.v1 import detector_pb2 as pb
 
+from bridge import translation
 from bridge.detectors import DetectorLink, Detectors, being_cancelled
 from bridge.frame_queue import Entry, FrameQueue
+from telemetry.trace_context import TraceContext
 
 _log = structlog.get_logger()
 
@@ -91,7 +93,14 @@ class DetectorStream:
     """
 
     def __init__(
-        self, detectors: Detectors, queue: FrameQueue, owner: Owner, camera: str, timeout: float
+        self,
+        detectors: Detectors,
+        queue: FrameQueue,
+        owner: Owner,
+        camera: str,
+        *,
+        timeout: float,
+        context: TraceContext,
     ) -> None:
         """Make it.
 
@@ -101,12 +110,14 @@ class DetectorStream:
             owner: is told what becomes of the frames.
             camera: the name of frames that carry none, where the client gives none.
             timeout: seconds after which a detector that has frames and answers nothing is given up.
+            context: the span that its calls belong to.
         """
         self._detectors: Final = detectors
         self._queue: Final = queue
         self._owner: Final = owner
         self._camera: Final = camera
         self._timeout: Final = timeout
+        self._metadata: Final = context.metadata()
         self.config = pb.StreamConfig(camera=camera)
         self._confirmed = self.config  # the last one that a detector took
         self._owed: Final[list[pb.StreamConfig]] = []  # to be confirmed to the client
@@ -160,7 +171,12 @@ class DetectorStream:
             if ended.refused is not None:
                 await self._refuse(ended.refused, ended.details)
                 continue
-            _log.info("stream.ended", detector=link.address, reason=ended.details)
+            _log.info(
+                "detector.stream_ended",
+                camera=self.config.camera,
+                detector=link.address,
+                reason=ended.details,
+            )
             avoid = link
             if ended.answered:
                 failures, pause = 0, first_pause
@@ -191,11 +207,11 @@ class DetectorStream:
             await self._owner.on_given_up(losses.given_up)
 
     async def _call(self, link: DetectorLink) -> _Ended:
-        call: _Call = link.stream_detections(metadata=link.metadata)
+        call: _Call = link.stream_detections(metadata=(*link.metadata, *self._metadata))
         self._sent, self._heard, self._accounted = None, False, 0
         self._gave_up = False
         self._unconfirmed.clear()
-        writer = asyncio.create_task(self._write(call))
+        writer = asyncio.create_task(self._write(call, link))
         link.streams += 1
         refused, details = None, ""
         try:
@@ -262,7 +278,7 @@ class DetectorStream:
             return False  # it speaks of what it was not asked
         config, frames = self._unconfirmed.popleft()
         if self._accounted >= frames:
-            self._queue.dropped(frames)
+            self._queue.dropped(frames, _why(response))
         self._owner.on_drops(response.drops, 0)
         self._confirmed = config
         owed = any(each is config for each in self._owed)
@@ -275,12 +291,14 @@ class DetectorStream:
         self._accounted += 1
         self._owner.on_drops(response.drops, 0)
         about = (response.result if response.HasField("result") else response.error).frame
-        entry = self._queue.answered(about.sequence)
+        entry = self._queue.answered(about.sequence, _why(response))
         self._say_room()
         if entry is not None:
+            if entry.trace is not None:
+                entry.trace.answered(response)
             await self._owner.on_answer(entry, response)
 
-    async def _write(self, call: _Call) -> None:
+    async def _write(self, call: _Call, link: DetectorLink) -> None:
         """Send what the queue has, each frame under its configuration, one write at a time.
 
         Where the call is over, its reader learns why.
@@ -299,6 +317,8 @@ class DetectorStream:
                     await self._work.wait()
                     continue
                 assert entry.request is not None
+                if entry.trace is not None:
+                    entry.trace.sent(link.address)
                 self._expect_answer(call)
                 await call.write(entry.request)
         except (grpc.aio.AioRpcError, *_OVER):
@@ -349,6 +369,13 @@ class DetectorStream:
         due = [each for each in (self._ask_at, self._deadline) if each > now]
         when = min([*due, now + _ASK_AFTER])
         self._watch = asyncio.get_running_loop().call_at(when, self._look, call)
+
+
+def _why(response: pb.StreamDetectionsResponse) -> str:
+    """Return why the frames before an answer were dropped, where that is told of all of them alike."""
+    if len(response.drops) != 1:
+        return "detector"
+    return next(iter(translation.named_drops(response.drops)))
 
 
 def _now() -> float:

@@ -19,7 +19,9 @@ from bridge.settings import Settings
 _log = structlog.get_logger()
 
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["DetectorService"].full_name
+_HEALTH: Final = health_pb2.HealthCheckRequest(service=_SERVICE)
 _UNARY_SECONDS: Final = 5.0
+_CHECK_SECONDS: Final = 2.0  # between two questions whether a detector still answers
 _LOOK_AGAIN_SECONDS: Final = (0.1, 0.5)  # first and longest pause before a detector is tried again
 _RECONNECT_MS: Final = (100, 500)  # first and longest pause between two attempts
 _CONNECT_MS: Final = 5_000  # for one attempt
@@ -175,7 +177,12 @@ class Detectors:
             )
         except grpc.aio.AioRpcError as error:
             if error.code() != grpc.StatusCode.UNIMPLEMENTED:
-                _log.warning("alert.not_reported", detector=link.address, reason=error.details())
+                _log.warning(
+                    "alert.not_reported",
+                    detector=link.address,
+                    reason=error.details(),
+                    message="the detector did not take an alert of the bridge's, which nobody will see; its own log says why",
+                )
 
     def unavailable(self) -> str:
         """Say that none serves, and what to do about it."""
@@ -195,10 +202,9 @@ class Detectors:
         pause = first
         while True:
             reason = "its health can no longer be watched"
+            watch = link.health.Watch(_HEALTH, metadata=link.metadata)
+            silence = asyncio.create_task(_end_where_silent(link, watch))
             try:
-                watch = link.health.Watch(
-                    health_pb2.HealthCheckRequest(service=_SERVICE), metadata=link.metadata
-                )
                 async for answer in watch:
                     pause = first
                     serving = answer.status == health_pb2.HealthCheckResponse.SERVING
@@ -208,6 +214,10 @@ class Detectors:
             except asyncio.CancelledError:
                 if being_cancelled():
                     raise
+                if silence.done():
+                    reason = "it does not answer"
+            finally:
+                silence.cancel()
             await self._learn(link, serving=False, reason=reason)
             await asyncio.sleep(pause)
             pause = min(2 * pause, longest)
@@ -219,6 +229,18 @@ class Detectors:
         async with self._changed:
             link.serving, link.heard = serving, True
             self._changed.notify_all()
+
+
+async def _end_where_silent(link: DetectorLink, watch: Any) -> None:
+    """End the watch of a detector that does not answer: it keeps its connection, and says nothing, where it hangs."""
+    while True:
+        await asyncio.sleep(_CHECK_SECONDS)
+        try:
+            await link.health.Check(_HEALTH, metadata=link.metadata, timeout=_UNARY_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                watch.cancel()
+                return
 
 
 def _channel(address: str, settings: Settings) -> grpc.aio.Channel:

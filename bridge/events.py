@@ -44,12 +44,17 @@ class FrameHeader(Struct, frozen=True):
         settings: for this frame only.
         camera: default: the one configured, or else the client's id.
         frame_id: any text; echoed.
+        traceparent: the span that the frame's own shall belong to, as W3C Trace Context writes it; one that is
+            malformed is passed over.
+        tracestate: likewise, what others want to be passed on.
     """
 
     timestamp: Number | None = None
     settings: DetectionSettings | None = None
     camera: Name | None = None
     frame_id: Name | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
 
 
 class FrameData(FrameHeader, frozen=True, kw_only=True):

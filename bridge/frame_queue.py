@@ -6,11 +6,15 @@ names a frame by its number in the call.
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from crowd.detector.v1 import detector_pb2 as pb
 
+from bridge import translation
 from bridge.events import Number
+
+if TYPE_CHECKING:  # imported where frames are traced
+    from bridge.frame_trace import FrameTrace
 
 
 class Message(NamedTuple):
@@ -39,6 +43,8 @@ class Entry:
         answer: ready to be sent, once it is its turn.
         call_sequence: its number in the detector's call, from 1; 0 while it waits.
         tries: calls that ended while they had it.
+        arrived: when it came, by time.monotonic; None where there is only an answer.
+        trace: is told where it is dropped; None where nothing is traced.
     """
 
     sequence: int
@@ -49,6 +55,8 @@ class Entry:
     answer: Message | None = None
     call_sequence: int = 0
     tries: int = 0
+    arrived: float | None = None
+    trace: "FrameTrace | None" = None
 
 
 class Losses(NamedTuple):
@@ -121,7 +129,7 @@ class FrameQueue:
         while len(self._waiting) > self._max_frames or (
             self._waiting_bytes > self._max_bytes and len(self._waiting) > 1
         ):
-            self._entries.remove(self._take_waiting())
+            self._drop(self._take_waiting(), "superseded")
             dropped += 1
         return dropped
 
@@ -142,12 +150,16 @@ class FrameQueue:
         self._newest = entry
         return entry
 
-    def answered(self, call_sequence: int) -> Entry | None:
+    def answered(self, call_sequence: int, reason: str = "detector") -> Entry | None:
         """Return the frame that an answer speaks of; None where there is no such frame.
 
         Frames that were sent before it were dropped by the detector, which counts them.
+
+        Args:
+            call_sequence: its number in the call.
+            reason: why those before it were dropped, for their traces.
         """
-        self.dropped(call_sequence - 1)
+        self.dropped(call_sequence - 1, reason)
         for entry in self._entries:
             if entry.call_sequence == call_sequence > 0:
                 self._in_flight -= 1
@@ -158,16 +170,16 @@ class FrameQueue:
                 return entry
         return None
 
-    def dropped(self, call_sequence: int) -> None:
+    def dropped(self, call_sequence: int, reason: str = "detector") -> None:
         """Forget the frames up to this one: the detector has dropped those that it has not answered."""
         for entry in [each for each in self._entries if 0 < each.call_sequence <= call_sequence]:
             self._in_flight -= 1
-            self._entries.remove(entry)
+            self._drop(entry, reason)
             if entry is self._newest:
                 self._newest = None
 
-    def ready(self, *, in_order: bool) -> Message | None:
-        """Return the answer to be sent next; None where there is none yet.
+    def ready(self, *, in_order: bool) -> Entry | None:
+        """Return what is to be answered next, with its answer; None where there is none yet.
 
         Args:
             in_order: whether the frames before it must be answered first.
@@ -175,7 +187,7 @@ class FrameQueue:
         for entry in self._entries:
             if entry.answer is not None:
                 self._entries.remove(entry)
-                return entry.answer
+                return entry
             if in_order:
                 break
         return None
@@ -204,15 +216,21 @@ class FrameQueue:
                 newest.request = None
                 given_up = newest
         for entry in lost:
-            self._entries.remove(entry)
+            self._drop(entry, translation.LOST)
         return Losses(len(lost), given_up)
 
     def clear(self) -> None:
         """Forget everything: nobody waits for an answer any more."""
-        self._entries.clear()
+        for entry in list(self._entries):
+            self._drop(entry, "connection_closed")
         self._waiting.clear()
         self._waiting_bytes = self._in_flight = 0
         self._newest = None
+
+    def _drop(self, entry: Entry, reason: str) -> None:
+        self._entries.remove(entry)
+        if entry.trace is not None:
+            entry.trace.dropped(reason)
 
     def _take_waiting(self) -> Entry:
         entry = self._waiting.popleft()

@@ -22,7 +22,9 @@ from bridge import access
 from bridge.detectors import Detectors, NoDetectorError
 from bridge.errors import ErrorCode
 from bridge.http_answers import (
+    DetectorsAnswer,
     HealthAnswer,
+    LifeAnswer,
     ModelAnswer,
     ModelsAnswer,
     Problem,
@@ -30,9 +32,11 @@ from bridge.http_answers import (
     StatsAnswer,
 )
 from bridge.translation import seconds
+from telemetry.metrics import PROMETHEUS_TEXT
 
 ALLOWED_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 WEBSOCKET_PATH: Final = "/ws"
+METRICS_PATH: Final = "/metrics"
 
 _NO_STORE: Final = "no-store"
 _REVALIDATE: Final = "no-cache"
@@ -58,14 +62,16 @@ class Answer:
 
     Attributes:
         status: of HTTP.
-        body: to be JSON.
+        body: to be JSON; or bytes as they are.
         cache: the header Cache-Control; with anything but no-store the answer has an ETag.
+        media_type: of bytes.
         headers: more of them.
     """
 
     status: int
     body: Any
     cache: str = _NO_STORE
+    media_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -92,6 +98,7 @@ class HttpSide:
         self,
         detectors: Detectors,
         connections: Callable[[], int],
+        metrics: Callable[[], Awaitable[bytes]],
         descriptions: Mapping[str, Any],
         *,
         origins: list[str],
@@ -103,6 +110,7 @@ class HttpSide:
         Args:
             detectors: to be asked.
             connections: says how many are open.
+            metrics: gives the Prometheus page.
             descriptions: machine-readable ones, by path.
             origins: that may read the answers; see `access.origin_allowed`.
             tokens: that are asked for; None for none.
@@ -110,14 +118,18 @@ class HttpSide:
         """
         self._detectors: Final = detectors
         self._connections: Final = connections
+        self._page: Final = metrics
         self._origins: Final = origins
         self._tokens: Final = tokens
         self._tls: Final = tls
         self.routes: Final[dict[str, Route]] = {
             WEBSOCKET_PATH: Route(self._websocket, open=True),
             "/health": Route(self._health, open=True),
+            "/health/live": Route(_live, open=True),
+            "/health/ready": Route(self._health, open=True),
             "/api/models/info": Route(self._models),
             "/api/stats": Route(self._stats),
+            METRICS_PATH: Route(self._metrics),
         } | {path: Route(_constant(body), open=True) for path, body in descriptions.items()}
 
     async def respond(self, request: Request) -> Response | None:
@@ -194,10 +206,13 @@ class HttpSide:
             return problem(503, ErrorCode.DETECTOR_UNAVAILABLE, str(error), {"Retry-After": "1"})
 
     async def _health(self) -> Answer:
-        serving = self._detectors.choose() is not None
-        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        links = self._detectors.links
+        serving = sum(link.serving for link in links)
         return Answer(
-            200 if serving else 503, HealthAnswer("healthy" if serving else "unhealthy", now)
+            200 if serving else 503,
+            HealthAnswer(
+                "healthy" if serving else "unhealthy", _now(), DetectorsAnswer(serving, len(links))
+            ),
         )
 
     async def _models(self) -> Answer:
@@ -232,6 +247,9 @@ class HttpSide:
             ),
         )
 
+    async def _metrics(self) -> Answer:
+        return Answer(200, await self._page(), media_type=PROMETHEUS_TEXT)
+
     async def _websocket(self) -> Answer:
         return problem(
             426,
@@ -253,7 +271,7 @@ class HttpSide:
         )
 
     def _response(self, request: Request, answer: Answer) -> Response:
-        body = b"" if answer.body is None else msgspec.json.encode(answer.body)
+        body = _bytes(answer.body)
         headers = Headers(
             {
                 "Date": email.utils.formatdate(usegmt=True),
@@ -273,7 +291,7 @@ class HttpSide:
             if tag in (header(request, "If-None-Match") or ""):
                 return Response(304, http.HTTPStatus.NOT_MODIFIED.phrase, headers, b"")
         if answer.body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = answer.media_type
             headers["Content-Length"] = str(len(body))
         return Response(
             status.value, status.phrase, headers, b"" if request.method == "HEAD" else body
@@ -313,6 +331,16 @@ def header(request: Request, name: str) -> str | None:
     return ", ".join(values) if values else None
 
 
+def _bytes(body: Any) -> bytes:
+    match body:
+        case None:
+            return b""
+        case bytes():
+            return body
+        case _:
+            return msgspec.json.encode(body)
+
+
 def problem(
     status: int, code: str, message: str, headers: Mapping[str, str] | None = None
 ) -> Answer:
@@ -329,6 +357,14 @@ def method_not_allowed(method: str) -> Answer:
         f"{method} is not answered here; {allow} are",
         headers={"Allow": allow},
     )
+
+
+async def _live() -> Answer:
+    return Answer(200, LifeAnswer("alive", _now()))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _constant(body: Any) -> Endpoint:

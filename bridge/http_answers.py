@@ -3,11 +3,26 @@
 import msgspec
 
 
-class HealthAnswer(msgspec.Struct, frozen=True):
-    """Whether the service can serve: `healthy`, or `unhealthy` where no detector serves."""
+class LifeAnswer(msgspec.Struct, frozen=True):
+    """That the bridge answers: `alive`, whatever becomes of the detectors."""
 
     status: str
     timestamp: str
+
+
+class DetectorsAnswer(msgspec.Struct, frozen=True):
+    """Of the detectors that the bridge may call, how many serve."""
+
+    serving: int
+    configured: int
+
+
+class HealthAnswer(msgspec.Struct, frozen=True):
+    """Whether the service can serve: `healthy`, or `unhealthy` where no detector serves; and what that depends on."""
+
+    status: str
+    timestamp: str
+    detectors: DetectorsAnswer
 
 
 class ModelAnswer(msgspec.Struct, frozen=True):

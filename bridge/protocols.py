@@ -170,7 +170,7 @@ class ProtobufProtocol:
             ) from error
         match request.WhichOneof("message"):
             case "frame":
-                return IncomingFrame(WireFrame(message, _image_size(request.frame)), None)
+                return IncomingFrame(wire.whole(message, request.frame), None)
             case "config":
                 translation.check_config(request.config)
                 return request.config
@@ -269,10 +269,6 @@ def split(message: bytes) -> tuple[memoryview, memoryview]:
             f"most {_MAX_HEADER_BYTES} are accepted. Is the length big-endian?",
         )
     return view[_LENGTH_BYTES:end], view[end:]
-
-
-def _image_size(frame: pb.Frame) -> int:
-    return len(frame.raw.data) if frame.HasField("raw") else len(frame.encoded)
 
 
 def _binary(message: str | bytes, protocol: str) -> bytes:

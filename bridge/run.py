@@ -37,6 +37,7 @@ class RunSettings(BaseSettings):
     host: str = "0.0.0.0"  # noqa: S104 - the documented default
     port: int = Field(default=8000, ge=0, le=_MAX_PORT)
     grpc_port: int = Field(default=50051, ge=0, le=_MAX_PORT)
+    admin_port: str | None = None
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None
     tls_client_ca_file: Path | None = None
@@ -79,6 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _with_ports(settings: RunSettings) -> RunSettings:
     """Return the settings with free ports in place of 0, for each process must know the other's.
 
+    The admin port is the detector's alone, which finds a free one itself.
+
     Raises:
         OSError: HOST has no address, or none of this machine.
     """
@@ -87,7 +90,10 @@ def _with_ports(settings: RunSettings) -> RunSettings:
         port = settings.port or ports.free(settings.host)
         if port != grpc_port or (settings.port and settings.grpc_port):
             break  # where both are set, and are one, the process that comes second says so
-    return settings.model_copy(update={"grpc_port": grpc_port, "port": port})
+    found: dict[str, int | str] = {"grpc_port": grpc_port, "port": port}
+    if settings.grpc_port == 0 and settings.admin_port is None:
+        found |= {"admin_port": "0"}  # whoever cares for no port may have another service here
+    return settings.model_copy(update=found)
 
 
 def _for_bridge(settings: RunSettings) -> dict[str, str]:
@@ -126,13 +132,17 @@ async def _run(settings: RunSettings, for_bridge: Mapping[str, str]) -> int:
     def ready() -> None:
         _say(_greeting(settings))
 
+    for_detector = {"GRPC_PORT": str(settings.grpc_port)}
+    if settings.admin_port is not None:
+        for_detector["ADMIN_PORT"] = settings.admin_port
+
     supervisor = Supervisor(
         [
             [
                 Command(
                     "detector-service",
                     [sys.executable, "-m", "detector_service"],
-                    {"GRPC_PORT": str(settings.grpc_port)},
+                    for_detector,
                 )
             ],
             [Command("detector-bridge", [sys.executable, "-m", "bridge"], for_bridge)],

@@ -3,7 +3,9 @@
 import asyncio
 import ipaddress
 from collections.abc import Sequence
-from typing import Final
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from crowd.detector.v1 import detector_pb2 as pb
@@ -22,10 +24,27 @@ from bridge.detectors import Detectors
 from bridge.errors import ErrorCode, Refused
 from bridge.events import Authenticate
 from bridge.http import HttpSide, header
-from bridge.refusal_log import RefusalLog
+from bridge.metrics import observe_connections, observe_detectors, observe_stats
 from bridge.refusals import error_event
 from bridge.session import GOES_DOWN, Session
 from bridge.settings import Settings
+from bridge.sharing import Shared
+from bridge.sibling_pages import SiblingPages
+from bridge.stats import (
+    ORIGIN_NOT_ALLOWED,
+    TCP_CONNECTIONS,
+    Stats,
+    close_code,
+    difference,
+)
+from bridge.timings import Timings
+from telemetry.event_loop import watch_lag
+from telemetry.metrics import Metrics
+from telemetry.page import Page
+from telemetry.performance import summarise
+
+if TYPE_CHECKING:  # imported where frames are traced
+    from telemetry.tracer import Tracer
 
 _log = structlog.get_logger()
 
@@ -40,20 +59,30 @@ _KIB: Final = 1024
 class BridgeServer:
     """The bridge from its open port to its last close; used in this order: `listen`, `drain`."""
 
-    def __init__(self, settings: Settings, *, slots_file: int | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        shared: Shared | None = None,
+        *,
+        tracer: "Tracer | None" = None,
+    ) -> None:
         """Make it.
 
         Args:
             settings: as read.
-            slots_file: shared with the other workers; None for a process on its own.
+            metrics: export what this process counts; whoever made them closes them.
+            shared: with the other workers; None for a process on its own.
+            tracer: takes the spans of frames, likewise; None: nothing is traced.
 
         Raises:
             ConfigurationError: a file of tokens cannot be read.
         """
         self._settings: Final = settings
-        self._shared: Final = slots_file is not None
+        self._tracer: Final = tracer
+        self._shared: Final = shared is not None
         self._slots: Final = Slots(
-            new_slots_file() if slots_file is None else slots_file,
+            new_slots_file() if shared is None else shared.slots_file,
             settings.max_concurrent_connections,
             per_address=settings.max_connections_per_address,
         )
@@ -64,14 +93,22 @@ class BridgeServer:
             else None
         )
         tls = settings.server_tls()
+        connection_limiter = _connection_limiter(settings)
         self._acceptor: Final = Acceptor(
-            _connection_limiter(settings),
+            connection_limiter,
             None if tls is None else Tls(tls, settings.handshake_timeout, _CLOSE_SECONDS),
             self._cut_off,
         )
+        page = Page(partial(asyncio.to_thread, metrics.page))
+        self._sibling_pages: Final = shared and SiblingPages(
+            shared.worker, shared.page_sockets, page.text
+        )
+        if self._sibling_pages is not None:
+            page = Page(self._sibling_pages.page)
         self._http: Final = HttpSide(
             self._detectors,
             self._slots.taken,
+            page.text,
             descriptions.served(),
             origins=settings.origins,
             tokens=self._tokens,
@@ -82,7 +119,13 @@ class BridgeServer:
         self._server: Server | None = None
         self._draining = False
         self._reporting: asyncio.Task[None] | None = None
-        self._refusals: Final = RefusalLog()
+        self.stats: Final = Stats()
+        self._told = self.stats.snapshot()  # of which the log has the differences
+        self._timings: Final = Timings(metrics.meter)
+        self._watches: list[asyncio.Task[None]] = []
+        observe_stats(metrics.meter, self.stats)
+        observe_connections(metrics.meter, self._sessions, lambda: connection_limiter.count)
+        observe_detectors(metrics.meter, self._detectors.links)
 
     async def listen(self) -> int:
         """Open the port; return its number.
@@ -123,6 +166,12 @@ class BridgeServer:
         except OSError as error:
             await self._detectors.close()
             raise ports.cannot_listen(settings.host, settings.port, error) from error
+        if self._sibling_pages is not None:
+            await self._sibling_pages.listen()
+        self._watches = [
+            asyncio.create_task(summarise("bridge.performance", self._figures)),
+            asyncio.create_task(watch_lag(self._timings.lag)),
+        ]
         return int(self._server.sockets[0].getsockname()[1])
 
     async def drain(self) -> None:
@@ -147,16 +196,32 @@ class BridgeServer:
             async with asyncio.timeout(self._settings.drain_timeout):
                 await server.wait_closed()
         except TimeoutError:
-            _log.warning("bridge.cut_off", connections=self._acceptor.cut_off())
+            _log.warning(
+                "bridge.cut_off",
+                connections=self._acceptor.cut_off(),
+                message="DRAIN_TIMEOUT was over before these were closed; raise it, or look for clients that do not read",
+            )
             await server.wait_closed()
         if self._reporting is not None:
             self._reporting.cancel()
-        self._refusals.close()
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
+        if self._sibling_pages is not None:
+            self._sibling_pages.close()
         await self._detectors.close()
 
+    def _figures(self) -> dict[str, Any] | None:
+        before, self._told = self._told, self.stats.snapshot()
+        return difference(before, self._told)
+
+    def _note_refused(self, reason: str, message: str) -> None:
+        self.stats.refused[reason] += 1
+        _log.warning("connection.refused", reason=reason, message=message)
+
     def _cut_off(self) -> None:
-        self._refusals.add(
-            "TCP_CONNECTIONS",
+        self._note_refused(
+            TCP_CONNECTIONS,
             f"{transport.HEADROOM} TCP connections more than MAX_CONCURRENT_CONNECTIONS are open, or of one client "
             f"{transport.ADDRESS_HEADROOM} more than MAX_CONNECTIONS_PER_ADDRESS; what comes beyond is cut off. Raise "
             "these, or look for who connects and says nothing",
@@ -164,7 +229,10 @@ class BridgeServer:
 
     async def _on_request(self, connection: ServerConnection, request: Request) -> Response | None:
         del connection
-        return await self._http.respond(request)
+        response = await self._http.respond(request)
+        if response is not None and response.status_code == HTTPStatus.FORBIDDEN:
+            self.stats.refused[ORIGIN_NOT_ALLOWED] += 1
+        return response
 
     async def _handle(self, websocket: ServerConnection) -> None:
         """Serve a client that has shaken hands.
@@ -179,12 +247,14 @@ class BridgeServer:
             finally:
                 self._slots.give_back(slot)
         except Refused as refused:
-            self._refusals.add(refused.code, str(refused))
+            self._note_refused(refused.code, str(refused))
             full = refused.code is ErrorCode.CONNECTION_LIMIT
             code = CloseCode.TRY_AGAIN_LATER if full else CloseCode.POLICY_VIOLATION
             await _turn_away(websocket, refused, code)
         except ConnectionClosed:
             pass
+        finally:
+            self.stats.closed[close_code(websocket.close_code)] += 1
 
     async def _serve(self, websocket: ServerConnection) -> None:
         session = Session(
@@ -192,7 +262,11 @@ class BridgeServer:
             protocols.PROTOCOLS[websocket.subprotocol or protocols.JSON],
             self._detectors,
             self._settings,
+            stats=self.stats,
+            timings=self._timings,
+            tracer=self._tracer,
         )
+        self.stats.connections += 1
         self._sessions.add(session)
         if self._draining:
             session.drain()

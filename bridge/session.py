@@ -1,10 +1,11 @@
 """One client's connection, from its first event to its last: what it sends, what it is told, in what order."""
 
 import asyncio
+import secrets
 import time
 from collections import Counter
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from crowd.detector.v1 import detector_pb2 as pb
@@ -13,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 from websockets.protocol import State
 
-from bridge import alerts, events, protocols, translation
+from bridge import alerts, events, protocols, translation, wire
 from bridge.detector_stream import DetectorStream
 from bridge.detectors import Detectors
 from bridge.errors import ErrorCode, Refused
@@ -21,6 +22,13 @@ from bridge.frame_queue import Entry, FrameQueue, Message
 from bridge.rate_limit import Bursts, Pace, TokenBucket
 from bridge.refusals import echo, error_event
 from bridge.settings import Settings
+from bridge.stats import Stats
+from bridge.timings import Timings
+from telemetry.trace_context import TraceContext
+
+if TYPE_CHECKING:  # imported where frames are traced
+    from bridge.frame_trace import ConnectionTrace
+    from telemetry.tracer import Tracer
 
 _log = structlog.get_logger()
 
@@ -35,6 +43,8 @@ _EVENT_RATE: Final = 20.0
 _EVENT_BURST: Final = 40
 #: Calls that a frame may be with as they end, before it is blamed for it.
 _MOST_TRIES: Final = 2
+#: Refusals of frames, of which there are spans.
+_OF_FRAMES: Final = (ErrorCode.INVALID_FRAME, ErrorCode.FRAME_TOO_LARGE)
 _CLIENT_SLOW: Final = "client_slow"
 _RATE_LIMITED: Final = "rate_limited"
 _SUPERSEDED: Final = "superseded"
@@ -54,10 +64,16 @@ class Session:
         protocol: protocols.WireProtocol,
         detectors: Detectors,
         settings: Settings,
+        *,
+        stats: Stats,
+        timings: Timings,
+        tracer: "Tracer | None" = None,
     ) -> None:
         self._websocket: Final = websocket
         self._protocol: Final = protocol
         self._settings: Final = settings
+        self._stats: Final = stats
+        self._timings: Final = timings
         self._client_id: Final = str(websocket.id)
         self._bucket: Final = TokenBucket(settings.max_frame_rate, settings.max_frame_burst)
         self._too_soon: Final = Bursts()
@@ -68,8 +84,19 @@ class Session:
             max_bytes=settings.bridge_buffer_bytes,
             max_tries=_MOST_TRIES,
         )
+        context = TraceContext.of_headers(
+            websocket.request.headers.raw_items() if websocket.request else ()
+        )
+        self._trace: Final = (
+            None if tracer is None else _connection_trace(tracer, context, websocket.subprotocol)
+        )
         self._stream: Final = DetectorStream(
-            detectors, self._queue, self, self._client_id, settings.detector_timeout
+            detectors,
+            self._queue,
+            self,
+            self._client_id,
+            timeout=settings.detector_timeout,
+            context=context if self._trace is None else self._trace.context,
         )
         self._streaming: asyncio.Task[None] | None = None
         self._alerts: Final = alerts.Subscription(detectors, self._on_alert, self._on_no_alerts)
@@ -84,6 +111,8 @@ class Session:
 
     async def run(self) -> None:
         """Serve until the client leaves, is silent for too long, or `drain` was called."""
+        # What this task, those that it starts and their timers log names the connection; by no name that others know.
+        structlog.contextvars.bind_contextvars(stream=secrets.token_hex(4))
         closed = asyncio.create_task(self._websocket.wait_closed())
         closed.add_done_callback(lambda _: self._fewer.set())
         try:
@@ -102,14 +131,26 @@ class Session:
             # Both know this session, and hold images; in a cycle they would stay until the cyclic
             # collector comes by, and clients that reconnect would fill memory meanwhile.
             self._queue.clear()
-            self._streaming = None
+            if self._trace is not None:
+                self._trace.ended(self._received, self._websocket.close_code)
+            camera, self._streaming = self._stream.config.camera, None
             del self._stream, self._alerts
             _log.info(
                 "session.ended",
-                client_id=self._client_id,
+                camera=camera,
                 messages=self._received,
                 close_code=self._websocket.close_code,
             )
+
+    @property
+    def subprotocol(self) -> str:
+        """What it speaks."""
+        return self._websocket.subprotocol or protocols.JSON
+
+    @property
+    def unanswered(self) -> FrameQueue:
+        """Its frames that are not answered yet, to be looked at only."""
+        return self._queue
 
     def drain(self) -> None:
         """Read no more; answer what was read, then close with 1001."""
@@ -162,8 +203,10 @@ class Session:
 
     async def _take(self, message: str | bytes) -> None:
         self._received += 1
+        self._stats.messages_in += 1
         sequence = self._received
         now = time.monotonic()
+        arrived = time.perf_counter()
         try:
             if self._bucket.admit(now):
                 request = self._protocol.decode(message)
@@ -176,9 +219,9 @@ class Session:
             else:
                 self._admit_event(now)
                 request = self._protocol.decode(message)
-            await self._act(request, sequence)
+            await self._act(request, sequence, arrived)
         except Refused as refused:
-            await self._refuse(refused, sequence)
+            await self._refuse(refused, sequence, arrived)
 
     def _pass_over(self, now: float) -> None:
         """Count a frame over the rate.
@@ -186,7 +229,8 @@ class Session:
         Raises:
             Refused: RATE_LIMITED, for the first of a burst.
         """
-        self._drops[_RATE_LIMITED] += 1
+        self._stats.frames += 1
+        self._note_drops(_RATE_LIMITED)
         if self._too_soon.begins(now):
             raise Refused(
                 ErrorCode.RATE_LIMITED,
@@ -207,10 +251,10 @@ class Session:
                 "and this one is not acted on; send it again in a second",
             )
 
-    async def _act(self, request: protocols.Incoming, sequence: int) -> None:
+    async def _act(self, request: protocols.Incoming, sequence: int, arrived: float) -> None:
         match request:
             case protocols.IncomingFrame():
-                self._take_frame(request, sequence)
+                self._take_frame(request, sequence, arrived)
             case pb.StreamConfig():
                 self._pace.change(request.max_frame_rate)
                 self._stream.configure(request)
@@ -222,23 +266,35 @@ class Session:
             case events.Authenticate():
                 pass  # it is in already
 
-    def _take_frame(self, incoming: protocols.IncomingFrame, sequence: int) -> None:
-        (request, size), most = incoming.frame, self._settings.max_frame_bytes
+    def _take_frame(self, incoming: protocols.IncomingFrame, sequence: int, arrived: float) -> None:
+        self._stats.frames += 1
+        (request, size, context), most = incoming.frame, self._settings.max_frame_bytes
         if size > most:
             raise Refused(
                 ErrorCode.FRAME_TOO_LARGE,
                 f"the image has {size:,} bytes, and at most {most:,} are accepted (MAX_FRAME_BYTES); send a "
                 "smaller picture, or compress it more",
             )
-        if not self._pace.admit(time.monotonic()):
-            self._drops[_RATE_LIMITED] += 1
+        trace = None if self._trace is None else self._trace.frame(context, sequence, arrived)
+        now = time.monotonic()
+        if not self._pace.admit(now):
+            self._note_drops(_RATE_LIMITED)
+            if trace is not None:
+                trace.dropped(_RATE_LIMITED)
             return
+        if trace is not None:
+            request = wire.belonging_to(request, trace.queued())
         entry = Entry(sequence, incoming.timestamp, request, len(request), self._stream.config)
+        entry.arrived, entry.trace = now, trace
         dropped = self._queue.put_frame(entry)
         if dropped:
-            self._drops[_CLIENT_SLOW if self._writing.locked() else _SUPERSEDED] += dropped
+            self._note_drops(_CLIENT_SLOW if self._writing.locked() else _SUPERSEDED, dropped)
         self._stream.wake()
         self._start_streaming()
+
+    def _note_drops(self, reason: str, count: int = 1) -> None:
+        self._drops[reason] += count
+        self._stats.dropped[reason] += count
 
     def _start_streaming(self) -> None:
         if self._streaming is None:
@@ -251,7 +307,12 @@ class Session:
             return
         error = task.exception()
         if error is not None and not isinstance(error, ConnectionClosed):
-            _log.error("session.failed", client_id=self._client_id, exc_info=error)
+            _log.error(
+                "session.failed",
+                camera=self._stream.config.camera,
+                message="a fault of the bridge: its client's connection is cut off. Report the exception",
+                exc_info=error,
+            )
             if self._websocket.state is State.OPEN:
                 self._websocket.transport.abort()
 
@@ -259,6 +320,10 @@ class Session:
 
     async def on_answer(self, entry: Entry, response: pb.StreamDetectionsResponse) -> None:
         """Tell what became of a frame, once the frames before it are answered."""
+        if response.HasField("result"):
+            self._stats.results += 1
+        else:
+            self._stats.refused[translation.error_code(response.error)] += 1
         entry.answer = self._protocol.answer(
             response, entry.sequence, entry.timestamp, self._told_drops()
         )
@@ -277,7 +342,7 @@ class Session:
     async def on_config_refused(self, message: str) -> None:
         """Keep to the rate of the one before; tell that a configuration was not taken."""
         self._pace.change(self._stream.config.max_frame_rate)
-        await self._send_event(error_event(Refused(ErrorCode.INVALID_MESSAGE, message)))
+        await self._send_event(self._error(Refused(ErrorCode.INVALID_MESSAGE, message)))
 
     async def on_unavailable(self, details: str) -> None:
         """Tell that no detector answers."""
@@ -286,7 +351,7 @@ class Session:
             "no detector answers; this connection stays, and its frames are taken again once one does",
             details,
         )
-        await self._send_event(error_event(refused, drops=self._told_drops()))
+        await self._send_event(self._error(refused, drops=self._told_drops()))
         await self._tell_ready()
 
     async def on_given_up(self, entry: Entry) -> None:
@@ -296,24 +361,36 @@ class Session:
             f"{_MOST_TRIES} detectors ended while they had this frame; it is not tried again",
         )
         entry.answer = protocols.event_message(
-            error_event(refused, echo(entry.sequence, entry.timestamp))
+            self._error(refused, echo(entry.sequence, entry.timestamp))
         )
+        if entry.trace is not None:
+            entry.trace.failed(refused.code)
         await self._tell_ready()
 
     def on_drops(self, drops: Iterable[pb.DropCount], lost: int) -> None:
         """Count frames that were dropped elsewhere; the next answer tells of them."""
-        self._drops.update(translation.named_drops(drops))
+        for reason, count in translation.named_drops(drops).items():
+            self._note_drops(reason, count)
         if lost:
-            self._drops[translation.LOST] += lost
+            self._note_drops(translation.LOST, lost)
         self._fewer.set()
 
     # ---- What the client is told ----
 
-    async def _refuse(self, refused: Refused, sequence: int) -> None:
+    async def _refuse(self, refused: Refused, sequence: int, arrived: float) -> None:
         """Answer a message with an error, once the frames before it are answered."""
+        _log.warning(
+            "message.refused",
+            camera=self._stream.config.camera,
+            reason=refused.code,
+            message=str(refused),
+        )
         entry = Entry(sequence)
+        if self._trace is not None and refused.code in _OF_FRAMES:
+            entry.trace = self._trace.frame(TraceContext(), sequence, arrived)
+            entry.trace.failed(refused.code)
         entry.answer = protocols.event_message(
-            error_event(refused, echo(entry.sequence, entry.timestamp))
+            self._error(refused, echo(entry.sequence, entry.timestamp))
         )
         self._queue.put_answer(entry)
         await self._tell_ready()
@@ -330,8 +407,18 @@ class Session:
 
     async def _tell_ready(self) -> None:
         async with self._writing:
-            while answer := self._queue.ready(in_order=self._stream.available):
-                await self._write(answer)
+            while entry := self._queue.ready(in_order=self._stream.available):
+                assert entry.answer is not None
+                try:
+                    await self._write(entry.answer)
+                except ConnectionClosed:
+                    if entry.trace is not None:
+                        entry.trace.dropped("connection_closed")
+                    raise
+                if entry.arrived is not None:
+                    self._timings.answer(time.monotonic() - entry.arrived)
+                if entry.trace is not None:
+                    entry.trace.told()
         self._fewer.set()
 
     def _told_drops(self) -> dict[str, int]:
@@ -346,10 +433,22 @@ class Session:
             "alerts all the same",
             reason,
         )
-        await self._send_event(error_event(refused))
+        await self._send_event(self._error(refused))
 
     async def _on_alert(self, alert: pb.Alert) -> None:
-        await self._send_event(translation.to_alert(alert))
+        event = translation.to_alert(alert)
+        await self._send_event(event)
+        self._stats.alerts[f"{event.data.type}.{event.data.level}"] += 1
+
+    def _error(
+        self,
+        refused: Refused,
+        about: events.FrameEcho | None = None,
+        drops: dict[str, int] | None = None,
+    ) -> events.Error:
+        """Count a refusal; return it as an event."""
+        self._stats.refused[refused.code] += 1
+        return error_event(refused, about, drops)
 
     async def _send_event(self, event: events.Event) -> None:
         await self._send(protocols.event_message(event))
@@ -363,6 +462,7 @@ class Session:
         giving_up = asyncio.get_running_loop().call_later(limit, self._give_up)
         try:
             await self._websocket.send(message.data, text=message.text)
+            self._stats.messages_out += 1
         finally:
             giving_up.cancel()
 
@@ -372,5 +472,19 @@ class Session:
         There is no telling it why: a close frame would wait behind what it does not read.
         """
         seconds = self._settings.websocket_write_timeout
-        _log.info("client.not_reading", client_id=self._client_id, seconds=seconds)
+        camera = self._stream.config.camera
+        _log.warning(
+            "client.not_reading",
+            camera=camera,
+            message=f"nothing could be sent to it for {seconds:g} s (WEBSOCKET_WRITE_TIMEOUT), so its connection is cut "
+            "off; it must read what it is sent",
+        )
         self._websocket.transport.abort()
+
+
+def _connection_trace(
+    tracer: "Tracer", context: TraceContext, subprotocol: str | None
+) -> "ConnectionTrace":
+    from bridge.frame_trace import ConnectionTrace  # noqa: PLC0415 - with OpenTelemetry
+
+    return ConnectionTrace(tracer, context, subprotocol or protocols.JSON)

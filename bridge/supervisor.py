@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bridge import parent_death
-from bridge.readiness import VARIABLE, ReadySocket, say_ready, say_stopping
+from bridge.ready_socket import ReadySocket
+from telemetry.readiness import VARIABLE, say_ready, say_stopping
 
 _PAUSES: Final = (0.5, 30.0)  # seconds before a restart: the first and the longest
 _STEADY_SECONDS: Final = 60.0  # a process that lived so long begins again with the first pause
@@ -37,7 +38,7 @@ class Command:
 class Supervisor:
     """Keeps groups of processes running until a signal comes, or one cannot be started at all.
 
-    Every process tells when it serves (see `readiness`); this one does, once all do. One that ends before that, in its first life, takes all
+    Every process tells when it serves (see `ready_socket`); this one does, once all do. One that ends before that, in its first life, takes all
     down: its code is the supervisor's. One that ends later is started again, after a pause that grows. SIGTERM and
     SIGINT are passed on, to the last group first; a second signal kills all, with what they have started. How they
     end where this process is killed is `parent_death`'s.

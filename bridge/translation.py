@@ -32,6 +32,10 @@ _ALERT_LEVELS: Final = {
 _DROP_REASONS: Final = {
     number: name.removeprefix("DROP_REASON_").lower() for name, number in pb.DropReason.items()
 } | {pb.DROP_REASON_UNSPECIFIED: LOST}
+#: All that there are, as clients are told them.
+DROP_REASONS: Final = (*_DROP_REASONS.values(), _OTHER)
+ALERT_TYPES: Final = tuple(_ALERT_TYPES.values())
+ALERT_LEVELS: Final = tuple(_ALERT_LEVELS.values())
 _DROP_NUMBERS: Final = {name: number for number, name in _DROP_REASONS.items()}
 
 #: What an ErrorReason of a frame is to a browser; those not listed are PROCESSING_ERROR.
@@ -68,6 +72,9 @@ def to_frame(header: events.FrameHeader, image: bytes | memoryview) -> wire.Wire
     if header.timestamp is not None:
         json_text.check_timestamp(header.timestamp)
         frame.capture_time.CopyFrom(to_timestamp(header.timestamp))
+    if header.traceparent:
+        frame.traceparent = header.traceparent
+        frame.tracestate = header.tracestate or ""
     if header.settings is not None:
         frame.settings.CopyFrom(_to_settings(header.settings))
     return wire.join(frame, image)
@@ -197,12 +204,17 @@ def to_result(
     )
 
 
+def error_code(error: pb.FrameError) -> ErrorCode:
+    """Return what a browser is told that a frame's error is."""
+    return ERROR_CODES.get(error.reason, ErrorCode.PROCESSING_ERROR)
+
+
 def to_error(error: pb.FrameError, echo: events.FrameEcho, drops: dict[str, int]) -> events.Error:
     """Return why a frame got no result as an event."""
     reason = pb.ErrorReason.Name(error.reason) if error.reason in pb.ErrorReason.values() else ""
     return events.Error(
         events.ErrorData(
-            code=ERROR_CODES.get(error.reason, ErrorCode.PROCESSING_ERROR),
+            code=error_code(error),
             message=error.message,
             details=error.details or reason.removeprefix("ERROR_REASON_"),
             frame=echo,

@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 from crowd.detector.v1 import detector_pb2 as pb
 from google.protobuf.message import DecodeError
 
+from telemetry.trace_context import TraceContext
+
 _LENGTH_DELIMITED: Final = 2
 _TAG_BITS: Final = 3
 _VARINT_BITS: Final = 7
@@ -27,6 +29,9 @@ def _tag(number: int) -> bytes:
 
 _FRAME: Final = _tag(pb.StreamDetectionsRequest.FRAME_FIELD_NUMBER)
 _IMAGE: Final = _tag(pb.Frame.ENCODED_FIELD_NUMBER)
+_TRACESTATE: Final = _tag(pb.Frame.TRACESTATE_FIELD_NUMBER)
+
+_NONE: Final = TraceContext()
 
 
 class WireFrame(NamedTuple):
@@ -35,10 +40,12 @@ class WireFrame(NamedTuple):
     Attributes:
         request: a serialised StreamDetectionsRequest.
         size: bytes of its image.
+        context: the span that it says it belongs to.
     """
 
     request: bytes
     size: int
+    context: TraceContext = _NONE
 
 
 def join(frame: pb.Frame, image: bytes | memoryview) -> WireFrame:
@@ -51,7 +58,8 @@ def join(frame: pb.Frame, image: bytes | memoryview) -> WireFrame:
     said = frame.SerializeToString()
     before = _IMAGE + _varint(len(image))
     length = _varint(len(before) + len(image) + len(said))
-    return WireFrame(b"".join((_FRAME, length, before, image, said)), len(image))
+    request = b"".join((_FRAME, length, before, image, said))
+    return WireFrame(request, len(image), _context(frame))
 
 
 def split(message: bytes) -> WireFrame | None:
@@ -66,7 +74,30 @@ def split(message: bytes) -> WireFrame | None:
         said = pb.Frame.FromString(message[at:begins] + message[ends:])
     except (DecodeError, ValueError):
         return None
-    return None if said.WhichOneof("image") else WireFrame(message, size)
+    return None if said.WhichOneof("image") else WireFrame(message, size, _context(said))
+
+
+def whole(message: bytes, frame: pb.Frame) -> WireFrame:
+    """Return a frame that was read as a message object, as any image may be."""
+    size = len(frame.raw.data) if frame.HasField("raw") else len(frame.encoded)
+    return WireFrame(message, size, _context(frame))
+
+
+def belonging_to(request: bytes, context: TraceContext) -> bytes:
+    """Return a frame's request that says another span that the frame belongs to.
+
+    A field that comes a second time counts, and of a message's field what comes the second time is merged into the
+    first (protobuf.dev/programming-guides/encoding, "Last One Wins"). So it is put behind.
+    """
+    said = pb.Frame(traceparent=context.traceparent, tracestate=context.tracestate)
+    written = said.SerializeToString()
+    if not context.tracestate:  # nothing would be written for it, and the one that came would count
+        written += _TRACESTATE + _varint(0)
+    return b"".join((request, _FRAME, _varint(len(written)), written))
+
+
+def _context(frame: pb.Frame) -> TraceContext:
+    return TraceContext(frame.traceparent, frame.tracestate) if frame.traceparent else _NONE
 
 
 def _image(message: bytes, at: int) -> tuple[int, int, int]:

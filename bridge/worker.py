@@ -7,30 +7,37 @@ import signal
 import structlog
 
 from bridge.addresses import joined
-from bridge.readiness import say_ready, say_stopping
 from bridge.server import BridgeServer
 from bridge.settings import Settings
+from bridge.sharing import Shared
+from telemetry import tracing
+from telemetry.metrics import Metrics
+from telemetry.readiness import say_ready, say_stopping
+from telemetry.settings import OtelSettings
 
 _log = structlog.get_logger()
 
 
-async def serve(settings: Settings, *, worker: int = 0, slots_file: int | None = None) -> int:
+async def serve(settings: Settings, otel: OtelSettings, shared: Shared | None = None) -> int:
     """Serve until told to stop; return the exit code.
 
     Args:
         settings: as read.
-        worker: its number among several; 0 for a process on its own.
-        slots_file: shared with the other workers.
+        otel: likewise.
+        shared: with the other workers; None for a process on its own.
 
     Raises:
         ConfigurationError: the port, or a file, cannot be used.
+        OtelError: there is no exporting with what is set.
     """
     stop = _stop_on_signals()
-    server = BridgeServer(settings, slots_file=slots_file)
+    metrics = Metrics("crowd-bridge", otel)
+    tracer = tracing.start("crowd-bridge", otel)
+    server = BridgeServer(settings, metrics, shared, tracer=tracer)
     port = await server.listen()
     try:
         _log.info(
-            "worker.serving" if worker else "bridge.serving",
+            "bridge.serving" if shared is None else "worker.serving",
             address=joined(settings.host, port),
             tls=settings.tls_cert_file is not None,
             detectors=settings.detector_addresses,
@@ -41,6 +48,9 @@ async def serve(settings: Settings, *, worker: int = 0, slots_file: int | None =
         _log.info("bridge.draining")
     finally:
         await server.drain()
+        await asyncio.gather(
+            *(asyncio.to_thread(each.close) for each in (metrics, tracer) if each is not None)
+        )
         _log.info("bridge.stopped")
     return 0
 

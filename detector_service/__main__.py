@@ -1,34 +1,46 @@
 """``detector-service``: reads the settings, serves until it is told to stop.
 
-Exit codes: 0 after a drain; 1 where a model cannot be loaded; 2 where a setting is not acceptable;
-128 + the signal's number where a second signal cut the drain short.
+Exit codes: 0 after a drain; 1 where a model cannot be loaded; 2 where a setting is not acceptable; 70 where the
+engine is stuck; 128 + the signal's number where a second signal cut the drain short.
 """
 
 import argparse
 import asyncio
+import logging
 import os
 import shlex
 import signal
 import sys
+import threading
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from detector_service import logs
 from detector_service.addresses import is_local, joined
 from detector_service.builds.cache import BuildStopped
 from detector_service.errors import ConfigurationError, ModelError
-from detector_service.readiness import say_ready, say_stopping
 from detector_service.server import DetectorServer
 from detector_service.settings import Settings, load_settings
+from telemetry import logs, tracing
+from telemetry.metrics import Metrics
+from telemetry.readiness import say_ready, say_stopping
+from telemetry.settings import OtelError, OtelSettings, load_otel_settings
+
+if TYPE_CHECKING:  # imported where frames are traced
+    from detector_service.rpc.frame_trace import Traces
+    from telemetry.tracer import Tracer
 
 _log = structlog.get_logger()
 
 EXIT_MODEL: Final = 1
 EXIT_CONFIGURATION: Final = 2
+EXIT_STUCK: Final = os.EX_SOFTWARE
+#: What a stuck process takes to end, at most: for the calls under way, and for all.
+_LAST_CALLS_SECONDS: Final = 2.0
+_LAST_SECONDS: Final = 5.0
 DEFAULT_PORT: Final = 50051  # the command line's too
 
 
@@ -51,9 +63,10 @@ def main(arguments: list[str] | None = None) -> int:
         if options.print_config:
             print(settings.described())  # noqa: T201 - what was asked for
             return 0
-        logs.configure(settings)
-        return asyncio.run(_serve(settings))
-    except ConfigurationError as error:
+        otel = load_otel_settings()
+        logs.configure(settings.log_file, level=settings.log_level, debug=settings.debug)
+        return asyncio.run(_serve(settings, otel))
+    except (ConfigurationError, OtelError, logs.LogFileError) as error:
         return _fail(error, EXIT_CONFIGURATION)
     except ModelError as error:
         return _fail(error, EXIT_MODEL)
@@ -65,9 +78,14 @@ def _fail(error: Exception, code: int) -> int:
     return code
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, otel: OtelSettings) -> int:
     stop, hang_up = _on_signals()
-    server = DetectorServer(settings)
+    # Where nobody could read them, nothing is measured.
+    told = settings.admin_port != "off" or otel.metrics_endpoint is not None
+    metrics = Metrics("crowd-detector", otel) if told else None
+    tracer = tracing.start("crowd-detector", otel)
+    server = DetectorServer(settings, metrics, _traces(tracer))
+    watchdog = asyncio.create_task(_end_where_stuck(server))
     try:
         port = await server.listen()
         loading = asyncio.create_task(server.load())
@@ -92,7 +110,35 @@ async def _serve(settings: Settings) -> int:
         return 0
     finally:
         await server.drain()
+        if server.stuck.is_set():
+            await watchdog  # which ends the process
+        watchdog.cancel()
+        await asyncio.gather(
+            *(asyncio.to_thread(each.close) for each in (metrics, tracer) if each is not None)
+        )
         _log.info("service.stopped")
+
+
+async def _end_where_stuck(server: DetectorServer) -> None:
+    """End the process where its engine is stuck: nothing else frees the thread that it holds, and nothing may wait for it."""
+    await server.stuck.wait()
+    last_resort = threading.Timer(_LAST_SECONDS, os._exit, [EXIT_STUCK])
+    last_resort.daemon = True
+    last_resort.start()
+    say_stopping()
+    with suppress(Exception):
+        async with asyncio.timeout(2 * _LAST_CALLS_SECONDS):
+            await server.drain(_LAST_CALLS_SECONDS)
+    logging.shutdown()
+    os._exit(EXIT_STUCK)
+
+
+def _traces(tracer: "Tracer | None") -> "Traces | None":
+    if tracer is None:
+        return None
+    from detector_service.rpc.frame_trace import Traces  # noqa: PLC0415 - with OpenTelemetry
+
+    return Traces(tracer)
 
 
 def _greeting(settings: Settings, port: int) -> str:

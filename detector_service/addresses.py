@@ -8,10 +8,14 @@ def joined(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def is_anywhere(host: str) -> bool:
+    """Return whether it stands for all addresses of the machine."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
 def is_local(host: str) -> bool:
     """Return whether what listens there is reached at localhost."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host == "localhost"
-    return address.is_unspecified or host == "127.0.0.1"
+    return is_anywhere(host) or host in ("127.0.0.1", "localhost")

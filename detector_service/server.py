@@ -4,30 +4,48 @@ import asyncio
 import ipaddress
 import threading
 from contextlib import suppress
-from typing import Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import structlog
+from aiohttp import web
 from crowd.detector.v1 import detector_pb2, detector_pb2_grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from detector_service import engines
 from detector_service.addresses import joined
+from detector_service.admin_http import AdminHttp, Endpoint
 from detector_service.builds.cache import BuildStopped
 from detector_service.crowd.alerts import CrowdAlertLevels
 from detector_service.detection import model_files
 from detector_service.detection.detector import Detector
 from detector_service.errors import ConfigurationError, ModelError
+from detector_service.health.judgement import Limits, State
+from detector_service.health.watch import HealthWatch
+from detector_service.metrics import observe_models, observe_stats, observe_workers
+from detector_service.performance import difference
 from detector_service.pipeline import FrameLimits, Pipeline
 from detector_service.rpc.admin import AdminServicer
 from detector_service.rpc.auth import TokenInterceptor, Tokens
+from detector_service.rpc.call_timer import CallTimer
 from detector_service.rpc.frame_handler import Answer, FrameHandler, Job
 from detector_service.rpc.servicer import DetectorServicer
 from detector_service.rpc.status import not_ready, shutting_down
 from detector_service.scheduling.workers import Workers
 from detector_service.settings import Settings
 from detector_service.stats import Stats
+from detector_service.timings import Timings
+from telemetry.event_loop import watch_lag
+from telemetry.gpu import find_nvml, observe_gpus
+from telemetry.instruments import NO_METER
+from telemetry.metrics import PROMETHEUS_TEXT, Metrics
+from telemetry.page import Page
+from telemetry.performance import summarise
+
+if TYPE_CHECKING:  # imported where frames are traced
+    from detector_service.rpc.frame_trace import Traces
 
 _log = structlog.get_logger()
 
@@ -35,7 +53,6 @@ _SERVICE: Final = detector_pb2.DESCRIPTOR.services_by_name["DetectorService"].fu
 _ADMIN: Final = detector_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
 _REFLECTED: Final = (_SERVICE, _ADMIN, health.SERVICE_NAME, reflection.SERVICE_NAME)
 _WATCHERS_SECONDS: Final = 0.5  # for whoever watches health to read that it is over
-_LAG_INTERVAL: Final = 0.05  # seconds between two looks at the event loop's lateness
 
 
 class DetectorServer:
@@ -45,24 +62,54 @@ class DetectorServer:
     NOT_SERVING and everything else with UNAVAILABLE.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics | None = None,
+        traces: "Traces | None" = None,
+    ) -> None:
+        """Make it.
+
+        Args:
+            settings: as read.
+            metrics: exports what this service counts; None exports nothing. Whoever made them closes them.
+            traces: makes the spans of frames; None: nothing is traced.
+        """
         self._settings: Final = settings
-        self.stats: Final = Stats()
-        self._servicer: Final = DetectorServicer(settings, self.stats)
+        self._meter: Final = NO_METER if metrics is None else metrics.meter
+        self.stats: Final = Stats(Timings(self._meter))
+        observe_stats(self._meter, self.stats)
+        self._told = self.stats.snapshot(queued=0)  # of which the log has the differences
+        self._servicer: Final = DetectorServicer(settings, self.stats, traces)
         self._health: Final = health.aio.HealthServicer()
+        self._watch: Final = HealthWatch(
+            Limits(settings.health_interval, settings.watchdog_timeout), self._tell
+        )
+        endpoints: dict[str, Endpoint] = {"/health/live": _live, "/health/ready": self._ready}
+        if metrics is not None:
+            endpoints["/metrics"] = _page(metrics)
+        self._admin_http: Final = AdminHttp(endpoints)
+        #: The admin port's number, once it is open; None where there is none.
+        self.admin_port: int | None = None
         self._server: grpc.aio.Server | None = None
         self._detector: Detector | None = None
         self._workers: Workers[Job, Answer] | None = None
-        self._lag_watch: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
+        self._watching: asyncio.Task[None] | None = None
         self._going_down: Final = threading.Event()
         self._reloading: Final = asyncio.Lock()
         self._reloads: Final[set[asyncio.Task[Detector]]] = set()
 
+    @property
+    def stuck(self) -> asyncio.Event:
+        """Is set once a worker is stuck: the process can only end then."""
+        return self._watch.stuck
+
     async def listen(self) -> int:
-        """Open the port; return its number.
+        """Open the port, and that for HTTP; return the first one's number.
 
         Raises:
-            ConfigurationError: the address cannot be used, or the tokens cannot be read.
+            ConfigurationError: an address cannot be used, or the tokens cannot be read.
         """
         settings = self._settings
         if (
@@ -75,34 +122,47 @@ class DetectorServer:
                 message=f"anyone who reaches {settings.host} may call; set AUTH_TOKENS_FILE to ask for tokens",
             )
         self._server = grpc.aio.server(
-            interceptors=[_doorkeeper(settings)], options=_channel_options(settings)
+            interceptors=[CallTimer(self._meter), _doorkeeper(settings, self.stats)],
+            options=_channel_options(settings),
         )
         detector_pb2_grpc.add_DetectorServiceServicer_to_server(self._servicer, self._server)
-        admin = AdminServicer(self._reload_for_caller)
+        admin = AdminServicer(self._reload_for_caller, self.stats)
         detector_pb2_grpc.add_AdminServiceServicer_to_server(admin, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(_REFLECTED, self._server)
-        await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._tell(State.LOADING)
         port = self._bind(self._server)
+        if settings.admin_port != "off":
+            self.admin_port = await self._admin_http.listen(settings.host, settings.admin_port)
         await self._server.start()
-        self._lag_watch = asyncio.create_task(self._watch_loop())
+        self._watches = [
+            asyncio.create_task(watch_lag(self.stats.lagged)),
+            asyncio.create_task(summarise("service.performance", self._figures)),
+        ]
+        self._watching = asyncio.create_task(self._watch.run())
         return port
 
     async def load(self) -> None:
-        """Load and warm the models, then serve.
+        """Load and warm the models, look at a first picture, then serve.
 
         Raises:
-            ModelError: a model cannot serve; the text names the variable, the file and the cure.
+            ModelError: a model cannot serve; the text names the variable, the file and the cure. Or the picture had
+                no result.
         """
         settings = self._settings
         count = settings.workers or engines.default_workers()
         self._detector = detector = await self._load_models(count)
+        if not settings.workers and detector.on_gpu:
+            count = engines.default_workers(settings.engine_batch)
         self._workers = Workers(
             await asyncio.to_thread(self._handlers, detector, count),
             max_bytes=settings.max_buffered_bytes,
+            saw=self._watch.saw,
         )
+        await self._watch.prove(self._workers)
         self._servicer.serve(detector, self._workers)
-        await self._say(health_pb2.HealthCheckResponse.SERVING)
+        self._observe(self._workers)
+        await self._watch.begin()
 
     async def reload(self) -> Detector:
         """Load the models anew beside those that serve, and let them take over between two frames.
@@ -138,6 +198,7 @@ class DetectorServer:
             self._servicer.serve(detector, self._workers)
             await self._workers.change(handlers)
             if old is not None:
+                self.stats.batches.update(old.batches())
                 await asyncio.to_thread(old.close)
             _log.info("models.reloaded")
             return detector
@@ -204,33 +265,44 @@ class DetectorServer:
             )
         return detector
 
-    async def drain(self) -> None:
+    async def drain(self, patience: float | None = None) -> None:
         """Go down in good order; may be called twice.
 
         1. Health says NOT_SERVING, so that nobody new is sent here.
         2. New calls are refused; streams answer what they have accepted, then end.
         3. The port is closed, once all of these have ended or DRAIN_TIMEOUT has passed; who watches
            health is cut off.
-        4. The workers end, then the models are let go.
+        4. The workers end, and the models are let go; not where a worker is stuck, which would be waited for in vain.
+        5. The admin port is closed.
+
+        Args:
+            patience: seconds in place of DRAIN_TIMEOUT.
         """
         self._going_down.set()
+        self._watch.stop()
         for reload in self._reloads:
             reload.cancel()
         await self._health.enter_graceful_shutdown()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.drain_timeout):
+            async with asyncio.timeout(
+                self._settings.drain_timeout if patience is None else patience
+            ):
                 await self._servicer.drain()
         if self._server is not None:
             # Not at once: with no time to spare gRPC tells even idle clients of an internal error.
             await self._server.stop(_WATCHERS_SECONDS)
         if self._reloads:
             await asyncio.wait(self._reloads)
-        if self._lag_watch is not None:
-            self._lag_watch.cancel()
-        if self._workers is not None:
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
+        if self._workers is not None and not self.stuck.is_set():
             await self._workers.close()
-        if self._detector is not None:
+        if self._detector is not None and not self.stuck.is_set():
             await asyncio.to_thread(self._detector.close)
+        if self._watching is not None:
+            self._watching.cancel()  # not sooner: a stuck worker would never have ended
+        await self._admin_http.close()
 
     def _bind(self, server: grpc.aio.Server) -> int:
         host, settings = self._settings.host, self._settings
@@ -251,20 +323,63 @@ class DetectorServer:
                 "address not this machine's? Choose another, or end what uses it"
             ) from error
 
-    async def _say(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:
+    async def _tell(self, state: State) -> None:
+        """Tell who asks for health by gRPC."""
+        statuses = health_pb2.HealthCheckResponse
+        status = statuses.SERVING if state is State.READY else statuses.NOT_SERVING
         for name in ("", _SERVICE, _ADMIN):
             await self._health.set(name, status)
 
-    async def _watch_loop(self) -> None:
-        """Measure how late the event loop runs what is due."""
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + _LAG_INTERVAL
-            await asyncio.sleep(_LAG_INTERVAL)
-            self.stats.loop_lag.append(max(loop.time() - due, 0.0))
+    def _observe(self, workers: Workers[Job, Answer]) -> None:
+        """Export what there is to tell once the models serve."""
+        observe_workers(self._meter, workers)
+        observe_models(self._meter, self.stats, self._serving)
+        nvml = find_nvml() if self._settings.use_gpu and self._meter is not NO_METER else None
+        if nvml is not None:
+            observe_gpus(self._meter, nvml)
+
+    def _serving(self) -> Detector:
+        assert self._detector is not None
+        return self._detector
+
+    def _figures(self) -> dict[str, Any] | None:
+        queued = self._workers.waiting if self._workers is not None else 0
+        before, self._told = self._told, self.stats.snapshot(queued=queued)
+        figures = difference(before, self._told, self.stats.recent)
+        self.stats.recent.clear()
+        return figures
+
+    async def _ready(self, _: web.BaseRequest) -> web.Response:
+        """Say whether frames get results, and what is known of that."""
+        known = self._watch.report()
+        if self._detector is not None:
+            known["models"] = [
+                {
+                    "roles": sorted(model.file.roles),
+                    "engine": model.engine.name,
+                    "device": model.engine.device,
+                    "precision": model.engine.precision,
+                }
+                for model in self._detector.models
+            ]
+        return web.json_response(known, status=200 if known["status"] is State.READY else 503)
 
 
-def _doorkeeper(settings: Settings) -> TokenInterceptor:
+async def _live(_: web.BaseRequest) -> web.Response:
+    """Say that the event loop turns."""
+    return web.json_response({"status": "alive"})
+
+
+def _page(metrics: Metrics) -> Endpoint:
+    page = Page(partial(asyncio.to_thread, metrics.page))
+
+    async def answer(_: web.BaseRequest) -> web.Response:
+        return web.Response(body=await page.text(), headers={"Content-Type": PROMETHEUS_TEXT})
+
+    return answer
+
+
+def _doorkeeper(settings: Settings, stats: Stats) -> TokenInterceptor:
     users, admins = (
         None if path is None else Tokens.read(variable, path)
         for variable, path in (
@@ -272,7 +387,7 @@ def _doorkeeper(settings: Settings) -> TokenInterceptor:
             ("ADMIN_TOKENS_FILE", settings.admin_tokens_file),
         )
     )
-    return TokenInterceptor(users, admins)
+    return TokenInterceptor(users, admins, stats)
 
 
 def _channel_options(settings: Settings) -> list[tuple[str, int]]:

@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     # Where it listens, and who may come in.
     host: str = "0.0.0.0"  # noqa: S104 - the documented default; the log says so when no token is asked for
     grpc_port: int = Field(50051, ge=0, le=65535, description="0 takes a free one")
+    admin_port: Annotated[int, Field(ge=0, le=65535)] | Literal["off"] = Field(
+        9464, description="0 takes a free one; `off` opens none"
+    )
     tls_cert_file: _File | None = None
     tls_key_file: _File | None = None
     tls_client_ca_file: _File | None = None
@@ -83,7 +86,7 @@ class Settings(BaseSettings):
     use_gpu: bool = True
     allow_unsafe_models: bool = False
     tensorrt_enabled: bool = False
-    engine_batch: int = Field(8, ge=1, le=256, description="images")
+    engine_batch: int = Field(32, ge=1, le=256, description="images")
     gpu_memory_fraction: float = Field(0.9, gt=0, le=1)
     cuda_graphs: bool = True
     max_frame_size: int = Field(1024, ge=32, le=8192, description="pixels")
@@ -97,7 +100,7 @@ class Settings(BaseSettings):
     crowd_alert_levels: Annotated[str, AfterValidator(_alert_levels)] = "warning=1"
 
     # Limits.
-    max_image_pixels: int = Field(50_000_000, ge=1, le=1_000_000_000)
+    max_image_pixels: int = Field(50_000_000, ge=4096, le=1_000_000_000)
     max_frame_bytes: int = Field(32 * _MIB, ge=1024, le=1024 * _MIB)
     max_message_bytes: int = Field(64 * _MIB, ge=1024, le=2047 * _MIB)
     max_batch_frames: int = Field(32, ge=1, le=1024)
@@ -115,6 +118,10 @@ class Settings(BaseSettings):
     keepalive_time: float = Field(60.0, ge=1, le=7200, description="seconds")
     keepalive_timeout: float = Field(20.0, ge=0.1, le=600, description="seconds")
     drain_timeout: float = Field(30.0, ge=0, le=3600, description="seconds")
+
+    # What is taken for a fault.
+    health_interval: float = Field(2.0, ge=0, le=600, description="seconds; 0: never")
+    watchdog_timeout: float = Field(30.0, ge=0, le=3600, description="seconds; 0: no limit")
 
     # Logs.
     debug: bool = False

@@ -18,11 +18,14 @@ from google.rpc import error_details_pb2, status_pb2
 
 from detector_service.server import DetectorServer
 from detector_service.settings import load_settings
+from telemetry.metrics import Metrics
+from telemetry.settings import OtelSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 _AT_A_FREE_PORT = {
     "HOST": "127.0.0.1",
     "GRPC_PORT": "0",
+    "ADMIN_PORT": "off",
     "PORT": "0",
     # As pytest has it, so that what is started is what is tested.
     "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "clients" / "python", ROOT / "protos"))),
@@ -39,9 +42,15 @@ class Running:
 
 @asynccontextmanager
 async def serving(*, load: bool = True, **settings: Any) -> AsyncIterator[Running]:
-    """Run a service in this process; what is not set has its default."""
-    effective = load_settings(_env_file=None, **({"host": "127.0.0.1", "grpc_port": 0} | settings))
-    server = DetectorServer(effective)
+    """Run a service in this process; what is not set has its default. With an admin port it has metrics.
+
+    It looks at no picture of its own, for tests count what its engine does.
+    """
+    known = {"host": "127.0.0.1", "grpc_port": 0, "admin_port": "off", "health_interval": 0}
+    effective = load_settings(_env_file=None, **(known | settings))
+    telling = effective.admin_port != "off"
+    metrics = Metrics("crowd-detector", OtelSettings()) if telling else None
+    server = DetectorServer(effective, metrics)
     try:
         port = await server.listen()
         if load:
@@ -49,6 +58,8 @@ async def serving(*, load: bool = True, **settings: Any) -> AsyncIterator[Runnin
         yield Running(server, f"127.0.0.1:{port}")
     finally:
         await server.drain()
+        if metrics is not None:
+            await asyncio.to_thread(metrics.close)
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """The pages that list things list what there is."""
 
+import ast
 import re
 
 from crowd.detector.v1 import detector_pb2 as pb
@@ -7,14 +8,19 @@ from crowd.detector.v1 import detector_pb2 as pb
 from bridge import events, protocols, settings, translation
 from bridge.errors import ErrorCode
 from detector_service.settings import Settings
+from tests import log_lines
 from tests.servers import ROOT
+
+#: How events are logged.
+_LOGGING = ("_log.", "own_record", "summarise")
 
 
 def table(page: str, heading: str = "") -> list[list[str]]:
     """Return the rows of a page's tables whose first cell is code; of one chapter, or of all."""
     text = (ROOT / "docs" / page).read_text()
     if heading:
-        text = text.partition(f"\n{heading}\n")[2].partition("\n## ")[0]
+        level = len(heading.partition(" ")[0])
+        text = re.split(rf"\n#{{1,{level}}} ", text.partition(f"\n{heading}\n")[2])[0]
     lines = text.splitlines()
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
@@ -55,6 +61,24 @@ def test_what_both_processes_are_set_by_has_one_default() -> None:
     """They read the same environment."""
     for name in Settings.model_fields.keys() & settings.Settings.model_fields.keys():
         assert Settings.model_fields[name].default == settings.Settings.model_fields[name].default
+
+
+def test_every_event_of_the_log_is_listed() -> None:
+    """All that there are, and no others; each field has a type."""
+    written = {
+        argument.value
+        for folder in ("bridge", "detector_service", "telemetry")
+        for path in (ROOT / folder).rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and ast.unparse(call.func).startswith(_LOGGING)
+        for argument in [node for each in call.args for node in ast.walk(each)]
+        if isinstance(argument, ast.Constant) and "." in str(argument.value)
+    }
+    told_by_variable = {"detector.serving", "detector.not_serving"}
+    assert written | told_by_variable == set(log_lines.EVENTS)
+    assert {
+        field for _, fields in log_lines.EVENTS.values() for field in fields
+    } <= log_lines.FIELDS.keys()
 
 
 def test_the_bridges_events_codes_and_subprotocols_are_listed() -> None:

@@ -74,8 +74,13 @@ async def serves(port: int) -> None:
 @pytest.mark.needs("make", "make")
 async def test_every_command_of_the_readme_works(checkout: Path, port: int) -> None:
     """In their order; those that come after `make run` find it running, until Ctrl-C ends it."""
-    # PORT=0: the bridge's own would be taken where another one runs, and `make run` would give up.
-    environment = {"GRPC_PORT": str(port), "PORT": "0", "DETECTOR_SERVER": f"127.0.0.1:{port}"}
+    # 0: those that they have by default would be taken where others run, and `make run` would give up.
+    environment = {
+        "GRPC_PORT": str(port),
+        "ADMIN_PORT": "0",
+        "PORT": "0",
+        "DETECTOR_SERVER": f"127.0.0.1:{port}",
+    }
     running: asyncio.subprocess.Process | None = None
     seen = commands("README.md")
     assert {"make demo", "make run", ".venv/bin/detector stats"} <= set(seen)

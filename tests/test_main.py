@@ -28,6 +28,28 @@ async def test_a_bad_setting_ends_it_with_2() -> None:
     assert "Traceback" not in service.errors
 
 
+async def test_a_variable_of_opentelemetrys_that_cannot_be_kept_to_ends_it_with_2() -> None:
+    """As its own do."""
+    async with service_process(OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf") as service:
+        assert await service.ended() == 2
+    complaint = (
+        "detector-service: OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf: only grpc is supported"
+    )
+    assert complaint in service.errors
+    assert "Traceback" not in service.errors
+
+
+async def test_a_collector_that_is_away_keeps_it_from_nothing() -> None:
+    """It serves, and it ends; the log says what is lost."""
+    away = "http://127.0.0.1:1"
+    async with service_process(OTEL_EXPORTER_OTLP_ENDPOINT=away) as service:
+        await service.serves()
+        service.signal(signal.SIGTERM)
+        assert await service.ended() == 0
+    assert service.errors.count("telemetry.export_failed") <= 1
+    assert "Traceback" not in service.errors
+
+
 @pytest.mark.parametrize(
     ("variable", "name", "content", "words"),
     [
@@ -69,9 +91,10 @@ async def test_a_port_in_use_ends_it_with_2() -> None:
 async def test_a_log_file_that_cannot_be_written_ends_it_with_2(tmp_path: Path) -> None:
     """A file where a folder should be."""
     (tmp_path / "file").touch()
-    async with service_process(LOG_FILE=str(tmp_path / "file" / "app.log")) as service:
+    path = tmp_path / "file" / "app.log"
+    async with service_process(LOG_FILE=str(path)) as service:
         assert await service.ended() == 2
-    assert "LOG_FILE=" in service.errors
+    assert f"LOG_FILE: {path} cannot be written" in service.errors
 
 
 async def test_print_config_shows_what_applies() -> None:
@@ -129,7 +152,7 @@ async def test_who_looks_on_is_told_what_to_try_next(tmp_path: Path) -> None:
         "-m",
         "detector_service",
         cwd=tmp_path,
-        env=os.environ | {"HOST": "127.0.0.1", "GRPC_PORT": "0"},
+        env=os.environ | {"HOST": "127.0.0.1", "GRPC_PORT": "0", "ADMIN_PORT": "off"},
         stderr=side,
     )
     os.close(side)

@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from detector_service import engines
+from detector_service.engines.openvino import OpenVINOEngine
 from detector_service.errors import ConfigurationError
 from detector_service.rpc.stream import StreamSession
 from tests.engines import gated
@@ -330,6 +331,32 @@ async def test_the_event_loop_s_lateness_is_measured() -> None:
         await until(lambda: len(running.server.stats.loop_lag) >= 3)
         stats = await stub.GetStats(pb.GetStatsRequest())
     assert 0 <= stats.event_loop_lag_p99.ToNanoseconds() < 5_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("device", "settings", "more"),
+    [
+        ("cpu", {}, 0),
+        ("cuda:0", {}, 32),
+        ("cuda:0", {"engine_batch": 4}, 4),
+    ],
+)
+async def test_there_are_workers_to_fill_a_batch(
+    monkeypatch: pytest.MonkeyPatch, device: str, settings: dict[str, Any], more: int
+) -> None:
+    """On a GPU as many more as it looks at together; without one, two for each core."""
+    monkeypatch.setattr(OpenVINOEngine, "device", device)
+    async with serving(**settings) as running:
+        assert running.server._workers is not None
+        assert running.server._workers.count == 2 * engines.available_cores() + more
+
+
+async def test_workers_that_were_set_are_those_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever runs the model."""
+    monkeypatch.setattr(OpenVINOEngine, "device", "cuda:0")
+    async with serving(workers=3) as running:
+        assert running.server._workers is not None
+        assert running.server._workers.count == 3
 
 
 async def test_fifty_clients_at_once(photo: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -15,7 +16,7 @@ from detector_service.detection import heads, nms
 from detector_service.detection.letterbox import Letterbox
 from detector_service.detection.model import Model, ModelLoader
 from detector_service.detection.model_files import ModelFile, Role
-from detector_service.engines.base import Prepared
+from detector_service.engines.base import Batch, Prepared
 from detector_service.frames.pixels import Image, Picture
 
 #: Shape (n, 5): x1, y1, x2, y2 in pixels of the frame, then confidence; by falling confidence.
@@ -34,11 +35,13 @@ class Detections:
         faces: boxes of faces.
         bodies: boxes of people.
         inference_seconds: what resizing and the models took.
+        batches: that the frame was in, of engines that make some.
     """
 
     faces: Boxes
     bodies: Boxes
     inference_seconds: float
+    batches: tuple[Batch, ...] = ()
 
 
 class Detector:
@@ -98,6 +101,11 @@ class Detector:
             raise
         return cls(models)
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a model runs on one."""
+        return any(model.engine.device != "cpu" for model in self.models)
+
     def model(self, role: Role) -> Model:
         """Return the model that has this role."""
         return next(model for model in self.models if role in model.file.roles)
@@ -109,6 +117,13 @@ class Detector:
             max(letterbox.inner_width for letterbox in letterboxes),
             max(letterbox.inner_height for letterbox in letterboxes),
         )
+
+    def batches(self) -> Counter[int]:
+        """Return how many batches the engines have run, by the images in them."""
+        total: Counter[int] = Counter()
+        for model in self.models:
+            total.update(dict(model.engine.batches))  # a copy, for workers go on counting
+        return total
 
     def worker(self) -> "DetectorWorker":
         """Return what one thread needs to detect."""
@@ -158,7 +173,8 @@ class DetectorWorker:
         ):
             for role, candidates in reader.read(answer, confidence_threshold).items():
                 found[role] = _in_frame(candidates, letterbox)
-        return Detections(found["face"], found["body"], inference_seconds)
+        batches = tuple(request.batch for _, request, _ in self._models if request.batch)
+        return Detections(found["face"], found["body"], inference_seconds, batches)
 
 
 class _Reader:

@@ -31,7 +31,7 @@ class Candidates:
         Args:
             wanted: as `class_table` gives it.
         """
-        return self.at(wanted.take(self.classes, mode="clip"))
+        return self.at(wanted.take(self.classes, mode="clip") & (self.classes >= 0))
 
     def at(self, index: NDArray[np.bool_] | NDArray[np.int64]) -> "Candidates":
         """Return those at these places, in their order."""

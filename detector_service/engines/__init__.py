@@ -32,7 +32,7 @@ class GpuOptions:
 
     use: bool = False
     tensorrt: bool = False
-    batch: int = 8
+    batch: int = 32
     memory_fraction: float = 0.9
     graphs: bool = True
     calibration: Path | None = None
@@ -163,10 +163,13 @@ def available_cores() -> int:
         return cores
 
 
-def default_workers() -> int:
-    """Return how many workers suit this machine: two for each core.
+def default_workers(batch: int = 0) -> int:
+    """Return how many workers suit this machine: two for each core, and those that wait for a GPU meanwhile.
 
-    While the model runs, on threads of its own, a worker sleeps; another decodes and answers meanwhile.
-    docs/performance.md has the measurement.
+    While the model runs, on threads of its own or on a GPU, a worker sleeps; another decodes and answers meanwhile.
+    docs/performance.md has the measurement, for processors; for GPUs there is none.
+
+    Args:
+        batch: images that are run on a GPU at once; 0 where there is none.
     """
-    return 2 * available_cores()
+    return 2 * available_cores() + batch

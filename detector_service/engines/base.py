@@ -1,5 +1,6 @@
 """What an engine is: it takes prepared images and gives raw predictions, and knows nothing else."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -14,6 +15,21 @@ Prepared: TypeAlias = NDArray[np.uint8]
 Predictions: TypeAlias = NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Batch:
+    """Images that were run together.
+
+    Attributes:
+        images: how many.
+        began: by `time.perf_counter`.
+        ended: likewise.
+    """
+
+    images: int
+    began: float
+    ended: float
+
+
 @dataclass(frozen=True, slots=True)
 class InputShape:
     """What a model demands of its input; None means any size."""
@@ -26,7 +42,12 @@ class Request(Protocol):
     """What one worker thread holds of an engine: its own input buffers, its own inference.
 
     Used by one thread at a time; several requests of one engine run at once.
+
+    Attributes:
+        batch: that the image was in which was waited for last; None where the engine makes none.
     """
+
+    batch: Batch | None
 
     def buffer(self, height: int, width: int) -> Prepared:
         """Return the buffer to prepare one image of this size in, shape (1, height, width, 3).
@@ -76,6 +97,11 @@ class Engine(Protocol):
     @property
     def input_shape(self) -> InputShape:
         """The sizes that the model demands."""
+        ...
+
+    @property
+    def batches(self) -> Counter[int]:
+        """Batches that it has run, by the images in them; none where it runs each image by itself."""
         ...
 
     def request(self) -> Request:

@@ -5,11 +5,14 @@ So a lone image is never kept waiting for company, and under load batches fill b
 """
 
 import threading
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final, Generic, TypeVar
 
 import structlog
+
+from detector_service.engines.base import Batch
 
 _log = structlog.get_logger()
 
@@ -27,11 +30,12 @@ class DeviceFullError(Exception):
 class Ticket(Generic[Image, Answer]):
     """An image's place in the queue; its attributes are the batcher's own."""
 
-    __slots__ = ("answer", "error", "image", "kind")
+    __slots__ = ("answer", "batch", "error", "image", "kind")
 
     def __init__(self, image: Image, kind: Hashable) -> None:
         self.image: Final = image
         self.kind: Final = kind
+        self.batch: Batch | None = None
         self.answer: Answer | None = None
         self.error: Exception | None = None
 
@@ -42,7 +46,11 @@ class Ticket(Generic[Image, Answer]):
 
 
 class Batcher(Generic[Image, Answer]):
-    """A device that runs batches of images of one kind; may be used from any thread."""
+    """A device that runs batches of images of one kind; may be used from any thread.
+
+    Attributes:
+        batches: that were run, by the images in them.
+    """
 
     def __init__(self, run: Callable[[Sequence[Image]], Sequence[Answer]], most: int) -> None:
         """Make it.
@@ -56,6 +64,7 @@ class Batcher(Generic[Image, Answer]):
         self._limit: Final = most
         self._most = most
         self._fitted = 0
+        self.batches: Final[Counter[int]] = Counter()
         self._turn: Final = threading.Condition()
         self._busy = False
         self._waiting: Final[deque[Ticket[Image, Answer]]] = deque()
@@ -109,6 +118,7 @@ class Batcher(Generic[Image, Answer]):
     def _work(self, batch: list[Ticket[Image, Answer]]) -> None:
         """Answer a batch; where it does not fit, in halves."""
         half = len(batch) // 2
+        began = time.perf_counter()
         try:
             answers = self._run([ticket.image for ticket in batch])
         except DeviceFullError as error:
@@ -122,8 +132,11 @@ class Batcher(Generic[Image, Answer]):
                 ticket.error = error
             return
         else:
+            ran = Batch(len(batch), began, time.perf_counter())
             for ticket, answer in zip(batch, answers, strict=True):
+                ticket.batch = ran
                 ticket.answer = answer
+            self.batches[len(batch)] += 1
             self._grow()
             return
         self._work(batch[:half])

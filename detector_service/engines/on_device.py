@@ -6,6 +6,7 @@ finished detections: a few hundred bytes an image. On a processor the same code 
 """
 
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torchvision.ops import nms
 
-from detector_service.engines.base import InputShape, Predictions, Prepared
+from detector_service.engines.base import Batch, InputShape, Predictions, Prepared
 from detector_service.engines.batching import Batcher, DeviceFullError, Ticket
 from detector_service.engines.cuda_graphs import GraphRecording, give_back_memory
 from detector_service.engines.recordings import Recordings
@@ -99,6 +100,11 @@ class DeviceEngine:
     def on_gpu(self) -> bool:
         """Whether the device is a GPU."""
         return self.device != "cpu"
+
+    @property
+    def batches(self) -> Counter[int]:
+        """Batches that were run, by the images in them."""
+        return self.batcher.batches
 
     def request(self) -> "DeviceRequest":
         """Return a request of its own for a worker thread."""
@@ -183,6 +189,7 @@ class DeviceRequest:
         self._copies: Final[Any] = _stream(engine.device, priority=0)
         self._current: tuple[Any, Prepared] | None = None
         self._ticket: Ticket[Upload, Rows] | None = None
+        self.batch: Batch | None = None
 
     def buffer(self, height: int, width: int) -> Prepared:
         """Return the input buffer of this size, shape (1, height, width, 3)."""
@@ -223,7 +230,9 @@ class DeviceRequest:
         """Return the detections once they are there, shape (1, n, 6)."""
         assert self._ticket is not None, "`start` comes first"
         ticket, self._ticket = self._ticket, None
-        return self._engine.batcher.wait(ticket)[None]
+        rows = self._engine.batcher.wait(ticket)
+        self.batch = ticket.batch
+        return rows[None]
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

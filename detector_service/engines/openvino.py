@@ -19,7 +19,7 @@ import numpy as np
 import structlog
 
 from detector_service.builds.cache import note_compiled
-from detector_service.engines.base import InputShape, Predictions, Prepared
+from detector_service.engines.base import Batch, InputShape, Predictions, Prepared
 from detector_service.errors import ModelError
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ class OpenVINOEngine:
         self._lock = threading.Lock()
         self._compiler = ThreadPoolExecutor(1, thread_name_prefix="compile")
         self._compiling: Size | None = None
+        self.batches: Counter[int] = Counter()  # none: each image is run by itself
         self._images = 0
         self._seen: Counter[Size] = Counter()
         self._failed: set[Size] = set()
@@ -162,7 +163,13 @@ class OpenVINOEngine:
                     self._keep(size, model)
         except RuntimeError:
             # The size goes on being served by the model for any size.
-            _log.warning("model.compile_failed", height=size[0], width=size[1], exc_info=True)
+            _log.warning(
+                "model.compile_failed",
+                height=size[0],
+                width=size[1],
+                message="the model for any size serves this one, more slowly; the exception says why",
+                exc_info=True,
+            )
             with self._lock:
                 self._failed.add(size)
         finally:
@@ -179,6 +186,7 @@ class OpenVINORequest:
     """One thread's inference requests and input buffers: for each size of its own, and for any other."""
 
     def __init__(self, engine: OpenVINOEngine) -> None:
+        self.batch: Batch | None = None  # each image is inferred alone
         self._engine = engine
         self._any_size = engine.any_size.create_infer_request()
         self._own: dict[Size, tuple[Any, Any, Prepared]] = {}

@@ -12,19 +12,22 @@ from detector_service.errors import ModelError
 from detector_service.rpc.model_info import model_info
 from detector_service.rpc.servicer import ends_with_status
 from detector_service.rpc.status import CallRefused
+from detector_service.stats import Stats
 
 
 class AdminServicer(detector_pb2_grpc.AdminServiceServicer):
     """The calls, which only say what the server does."""
 
-    def __init__(self, reload: Callable[[], Awaitable[Detector]]) -> None:
+    def __init__(self, reload: Callable[[], Awaitable[Detector]], stats: Stats) -> None:
         """Make it.
 
         Args:
             reload: loads the models anew and returns those that serve then; raises ModelError where the new ones
                 cannot, CallRefused where there is none to be replaced.
+            stats: where refusals are counted.
         """
         self._reload: Final = reload
+        self.stats: Final = stats
 
     @ends_with_status
     async def ReloadModels(

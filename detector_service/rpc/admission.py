@@ -9,7 +9,7 @@ from crowd.detector.v1 import detector_pb2 as pb
 
 from detector_service.rpc.status import CallRefused
 
-#: Seconds between which a refused caller is told to try again, whatever was computed.
+#: A refused caller is told to try again after seconds between these two, whatever was computed.
 _SOONEST: Final = 0.1
 _LATEST: Final = 60.0
 
@@ -43,17 +43,17 @@ class Admission:
 
         Raises:
             TooLate: it would not be answered in time.
-            CallRefused: as many images or bytes as allowed are waiting. Of both, RESOURCE_EXHAUSTED says after
-                how many seconds to try again: once what waits now is done, or enough of it.
+            Overloaded: as many images or bytes as allowed are waiting. The caller is told to come once what
+                waits now is done.
         """
         if self.frames + frames > self._max_frames:
-            raise _overloaded(
+            raise Overloaded(
                 f"{self.frames} images are waiting, and MAX_QUEUED_FRAMES allows "
                 f"{self._max_frames}; try again later",
                 wait,
             )
         if self.bytes + size > self._max_bytes:
-            raise _overloaded(
+            raise Overloaded(
                 f"images of {self.bytes:,} bytes are waiting, and MAX_BUFFERED_BYTES leaves unary calls "
                 f"{self._max_bytes:,}; try again later, or send smaller images",
                 wait,
@@ -69,7 +69,25 @@ class Admission:
             self.bytes -= size
 
 
-class TooLate(CallRefused):
+class Overloaded(CallRefused):
+    """More than can be served; RESOURCE_EXHAUSTED says after how many seconds to try again."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        """Make it.
+
+        Args:
+            message: for the caller.
+            retry_after: seconds, as computed.
+        """
+        super().__init__(
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            pb.ERROR_REASON_OVERLOADED,
+            message,
+            retry_after=min(max(retry_after, _SOONEST), _LATEST),
+        )
+
+
+class TooLate(Overloaded):
     """A call that could not be answered before its deadline, so that no work is spent on it."""
 
     def __init__(self, wait: float, remaining: float) -> None:
@@ -79,20 +97,8 @@ class TooLate(CallRefused):
             wait: seconds until it would be answered.
             remaining: seconds until its deadline.
         """
-        refused = _overloaded(
+        super().__init__(
             f"the answer would take about {wait:.3g} s, and the call's deadline comes in {max(remaining, 0):.3g} s; "
             "try again later, or allow more time",
             wait - remaining,
         )
-        super().__init__(
-            refused.code, refused.reason, str(refused), retry_after=refused.retry_after
-        )
-
-
-def _overloaded(message: str, retry_after: float) -> CallRefused:
-    return CallRefused(
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        pb.ERROR_REASON_OVERLOADED,
-        message,
-        retry_after=min(max(retry_after, _SOONEST), _LATEST),
-    )

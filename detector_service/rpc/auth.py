@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
+import structlog
 from crowd.detector.v1 import detector_pb2 as pb
 
 from detector_service.errors import ConfigurationError
 from detector_service.rpc.status import CallRefused
+from detector_service.stats import Stats
 
 #: Probes carry no tokens, and health tells nothing but whether the service serves.
 _OPEN_METHODS: Final = "/grpc.health.v1.Health/"
@@ -57,13 +59,15 @@ def _digest(token: bytes) -> bytes:
 class TokenInterceptor(grpc.aio.ServerInterceptor):
     """Ends calls without a good token before they begin: UNAUTHENTICATED, or PERMISSION_DENIED."""
 
-    def __init__(self, users: Tokens | None, admins: Tokens | None) -> None:
+    def __init__(self, users: Tokens | None, admins: Tokens | None, stats: Stats) -> None:
         """Make it.
 
         Args:
             users: who may call; None for anyone.
             admins: who may call, the calls for whoever runs the service too; None for nobody.
+            stats: where refusals are counted.
         """
+        self._stats: Final = stats
         self._users: Final = users
         self._admins: Final = admins
 
@@ -79,7 +83,10 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
             return handler
         metadata = dict(handler_call_details.invocation_metadata or ())
         refusal = self._refusal(metadata, for_admins=method.startswith(_ADMIN_METHODS))
-        return handler if refusal is None else _refusing(handler, refusal)
+        if refusal is None:
+            return handler
+        self._stats.refusals[refusal.reason] += 1
+        return _refusing(handler, refusal, method)
 
     def _refusal(self, metadata: dict[str, str | bytes], *, for_admins: bool) -> CallRefused | None:
         if self._users is None and not for_admins:
@@ -124,10 +131,11 @@ def _unauthenticated(message: str) -> CallRefused:
     return CallRefused(grpc.StatusCode.UNAUTHENTICATED, pb.ERROR_REASON_UNAUTHENTICATED, message)
 
 
-def _refusing(handler: Any, refusal: CallRefused) -> Any:
+def _refusing(handler: Any, refusal: CallRefused, method: str) -> Any:
     """Return a handler of the same kind, which is what grpc demands, that only refuses."""
 
     async def refuse(_request: Any, context: Any) -> None:
+        structlog.contextvars.bind_contextvars(call=method.rpartition("/")[2])
         await refusal.end(context)
 
     make = {

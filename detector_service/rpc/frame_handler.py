@@ -4,7 +4,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import structlog
 from crowd.detector.v1 import detector_pb2 as pb
@@ -16,6 +16,10 @@ from detector_service.durations import duration
 from detector_service.errors import FrameRefused
 from detector_service.frame_settings import FrameSettings, InvalidFieldError, check_name
 from detector_service.pipeline import Pipeline
+from detector_service.rpc.status import reason_name
+
+if TYPE_CHECKING:  # imported where frames are traced
+    from detector_service.rpc.frame_trace import FrameTrace
 
 _log = structlog.get_logger()
 
@@ -32,6 +36,8 @@ class Job:
         settings: what applies where the frame sets nothing.
         sequence: its number in its call, from 1.
         arrived: when it came, by time.perf_counter.
+        stream: its name in the log; empty for a unary call's.
+        trace: is told what becomes of it; None where nothing is traced.
     """
 
     frame: pb.Frame
@@ -39,6 +45,8 @@ class Job:
     settings: FrameSettings
     sequence: int
     arrived: float
+    stream: str = ""
+    trace: "FrameTrace | None" = None
 
 
 class FrameHandler:
@@ -58,17 +66,35 @@ class FrameHandler:
 
     def __call__(self, job: Job, *, abandoned: Callable[[], bool]) -> Answer:
         """Answer a frame; one that is abandoned on the way gets an answer nobody will see."""
+        if job.trace is None:
+            return self._handle(job, abandoned)
+        job.trace.begun = time.perf_counter()
+        answer = self._handle(job, abandoned)
+        job.trace.answered(answer)
+        return answer
+
+    def _handle(self, job: Job, abandoned: Callable[[], bool]) -> Answer:
         about = pb.FrameInfo(sequence=job.sequence)
         if job.frame.HasField("capture_time"):
             about.capture_time.CopyFrom(job.frame.capture_time)
         try:
             return self._answer(job, about, abandoned)
         except FrameRefused as refused:
+            _log.warning(
+                "frame.refused",
+                **_whose(job, about),
+                reason=reason_name(refused.reason),
+                message=str(refused),
+            )
             return pb.FrameError(frame=about, reason=refused.reason, message=str(refused))
         except Exception:  # noqa: BLE001 - one frame must not end the thread
             decoded = about.width > 0
             _log.exception(
-                "frame.failed", camera=about.camera, sequence=job.sequence, decoded=decoded
+                "frame.failed",
+                **_whose(job, about),
+                decoded=decoded,
+                message=f"{'inference' if decoded else 'decoding'} failed, and the client is told so; where other "
+                "frames fail as well, the exception says what to mend: the model, its engine or the machine",
             )
             return pb.FrameError(
                 frame=about,
@@ -85,9 +111,13 @@ class FrameHandler:
         picture = self._pipeline.decode(job.frame)
         about.width, about.height = picture.width, picture.height
         decoded = time.perf_counter()
+        if job.trace is not None:
+            job.trace.decoded = decoded
         if abandoned():
             return pb.FrameError(frame=about)
         found, crowd = self._pipeline.find(picture, settings.confidence_threshold)
+        if job.trace is not None:
+            job.trace.batches = found.batches
         result = pb.FrameResult(
             frame=about,
             faces=_detections(found.faces),
@@ -124,6 +154,13 @@ class FrameHandler:
                 total_people=people,
                 crowd_threshold=threshold,
             )
+
+
+def _whose(job: Job, about: pb.FrameInfo) -> dict[str, Any]:
+    """Return what the log says of where a frame is from; unary calls have no stream, nor need they name a camera."""
+    known = {"stream": job.stream, "camera": about.camera, "sequence": job.sequence}
+    ids = job.trace.ids if job.trace is not None else {}
+    return ids | {name: value for name, value in known.items() if value}
 
 
 def _checked(job: Job, about: pb.FrameInfo) -> FrameSettings:

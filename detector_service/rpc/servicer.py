@@ -2,12 +2,14 @@
 
 import asyncio
 import math
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import grpc
+import structlog
 from crowd.detector.v1 import detector_pb2 as pb
 from crowd.detector.v1 import detector_pb2_grpc
 
@@ -18,12 +20,21 @@ from detector_service.rpc.frame_handler import Answer, Job
 from detector_service.rpc.model_info import model_info
 from detector_service.rpc.status import CallRefused, not_implemented, not_ready, shutting_down
 from detector_service.rpc.stream import StreamSession
-from detector_service.scheduling.fair_queue import Share
-from detector_service.scheduling.workers import Part, Workers
+from detector_service.scheduling.fair_queue import Flow
+from detector_service.scheduling.workers import Workers
 from detector_service.settings import Settings
 from detector_service.stats import Stats
 
-_Servicer = TypeVar("_Servicer")
+if TYPE_CHECKING:  # imported where frames are traced
+    from detector_service.rpc.frame_trace import CallTrace, Traces
+
+
+class _Counting(Protocol):
+    @property
+    def stats(self) -> Stats: ...
+
+
+_Servicer = TypeVar("_Servicer", bound=_Counting)
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
 #: How long a status may take to reach its client.
@@ -35,13 +46,15 @@ _Context = Any  # grpc.aio.ServicerContext; the generated base class wants a typ
 def ends_with_status(
     call: Callable[[_Servicer, _Request, _Context], Awaitable[_Response]],
 ) -> Callable[[_Servicer, _Request, _Context], Awaitable[_Response]]:
-    """Turn a CallRefused into the call's status."""
+    """Turn a CallRefused into the call's status, and count it; what is logged meanwhile names the call."""
 
     @wraps(call)
     async def wrapped(servicer: _Servicer, request: _Request, context: _Context) -> _Response:
+        structlog.contextvars.bind_contextvars(call=call.__name__)  # in a task of its own
         try:
             return await call(servicer, request, context)
         except CallRefused as refused:
+            servicer.stats.refusals[refused.reason] += 1
             try:
                 async with asyncio.timeout(_STATUS_SECONDS):
                     await refused.end(context)
@@ -59,16 +72,17 @@ def ends_with_status(
 class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
     """The calls; before `serve` and after `drain` they are refused with UNAVAILABLE."""
 
-    def __init__(self, settings: Settings, stats: Stats) -> None:
+    def __init__(self, settings: Settings, stats: Stats, traces: "Traces | None" = None) -> None:
         self._settings: Final = settings
-        self._stats: Final = stats
+        self._traces: Final = traces
+        self.stats: Final = stats
         self._detector: Detector | None = None
         self._workers: Workers[Job, Answer] | None = None
         self._draining = False
         self._sessions: Final[set[StreamSession]] = set()
         self._calls: Final[set[asyncio.Task[Any]]] = set()
         #: What unary calls have of the workers' time, all together.
-        self._unary: Final[Part] = Share(settings.unary_priority)
+        self._unary: Final[Flow[Any]] = Flow(settings.unary_priority)
         self._admission: Final = Admission(
             max_frames=settings.max_queued_frames, max_bytes=settings.max_buffered_bytes // 2
         )
@@ -101,7 +115,11 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
                 "close one, or try again later",
                 retry_after=5.0,
             )
-        session = StreamSession(context, workers, self._settings, self._stats)
+        stream = secrets.token_hex(4)
+        structlog.contextvars.bind_contextvars(stream=stream)
+        session = StreamSession(
+            context, workers, self._settings, self.stats, name=stream, traces=self._traces
+        )
         self._sessions.add(session)
         try:
             await session.run()
@@ -111,7 +129,9 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
     @ends_with_status
     async def Detect(self, request: pb.DetectRequest, context: _Context) -> pb.DetectResponse:
         """Look at one image."""
-        (answer,) = await self._answer(request, [request.frame], self._defaults(), context)
+        (answer,) = await self._answer(
+            "Detect", request, [request.frame], self._defaults(), context
+        )
         if isinstance(answer, pb.FrameError):
             raise CallRefused.of_frame(answer)
         return pb.DetectResponse(result=answer)
@@ -132,7 +152,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
             settings = self._defaults().with_message(request.settings, "settings")
         except InvalidFieldError as error:
             raise CallRefused.of_field(error) from error
-        answers = await self._answer(request, request.frames, settings, context)
+        answers = await self._answer("BatchDetect", request, request.frames, settings, context)
         return pb.BatchDetectResponse(
             outcomes=[
                 pb.FrameOutcome(error=answer)
@@ -158,7 +178,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
     async def GetStats(self, request: pb.GetStatsRequest, context: _Context) -> pb.GetStatsResponse:
         """Say what was done."""
         del request, context
-        return self._stats.snapshot(queued=self._workers.waiting if self._workers else 0)
+        return self.stats.snapshot(queued=self._workers.waiting if self._workers else 0)
 
     async def WatchAlerts(  # type: ignore[override]  # see StreamDetections
         self, request: pb.WatchAlertsRequest, context: _Context
@@ -199,6 +219,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
 
     async def _answer(
         self,
+        method: str,
         request: pb.DetectRequest | pb.BatchDetectRequest,
         frames: Sequence[pb.Frame],
         settings: FrameSettings,
@@ -208,13 +229,18 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         workers = self._ready()
         wait = workers.expected_wait(self._unary, len(frames))
         remaining = context.time_remaining()
+        trace = (
+            None
+            if self._traces is None
+            else self._traces.call(method, context.invocation_metadata())
+        )
         try:
             with self._admission.admitted(
                 len(frames), request.ByteSize(), wait=wait, remaining=remaining
             ):
-                return await self._answer_admitted(workers, frames, settings, remaining)
+                return await self._answer_admitted(workers, frames, settings, remaining, trace)
         except TooLate:
-            workers.doubt(self._unary)
+            workers.refuse(self._unary)
             raise
 
     async def _answer_admitted(
@@ -223,9 +249,10 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         frames: Sequence[pb.Frame],
         settings: FrameSettings,
         remaining: float | None,
+        trace: "CallTrace | None",
     ) -> list[Answer]:
         count = len(frames)
-        self._stats.received += count
+        self.stats.received += count
         answers: list[Answer | None] = [None] * count
         missing = count
         all_there = asyncio.get_running_loop().create_future()
@@ -233,7 +260,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         def deliver(number: int, answer: Answer) -> None:
             nonlocal missing
             answers[number] = answer
-            self._stats.answered(answer)
+            self.stats.answered(answer)
             missing -= 1
             if missing == 0 and not all_there.done():
                 all_there.set_result(None)
@@ -241,22 +268,25 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         def drop(job: Job, reason: pb.DropReason.ValueType) -> None:
             nonlocal missing
             missing -= 1
-            self._stats.drops[reason] += 1
+            self.stats.drops[reason] += 1
+            if job.trace is not None:
+                job.trace.dropped(reason)
             if not all_there.done():
                 left = job.arrived + (remaining or 0.0) - time.perf_counter()
                 all_there.set_exception(TooLate(workers.expected_wait(self._unary, 1), left))
 
         seat = workers.join(
-            deliver, drop, capacity=count, max_in_flight=count, part=self._unary, yields=False
+            deliver, drop, capacity=count, max_in_flight=count, flow=self._unary, yields=False
         )
         try:
             now = time.perf_counter()
             expires = math.inf if remaining is None else now + remaining
             for sequence, frame in enumerate(frames, start=1):
-                job = Job(frame, "", settings, sequence, now)
+                traced = None if trace is None else trace.frame(frame, sequence, now)
+                job = Job(frame, "", settings, sequence, now, trace=traced)
                 workers.put(seat, job, size=frame.ByteSize(), expires=expires)
             await all_there
         finally:
             workers.leave(seat)
-            self._stats.abandoned += missing
+            self.stats.abandoned += missing
         return [answer for answer in answers if answer is not None]

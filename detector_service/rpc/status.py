@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 import grpc
+import structlog
 from crowd.detector.v1 import detector_pb2 as pb
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
@@ -13,8 +14,20 @@ from detector_service.durations import duration
 from detector_service.errors import DetectorError
 from detector_service.frame_settings import InvalidFieldError
 
+_log = structlog.get_logger()
+
 DOMAIN: Final = "crowd.detector.v1"
 _PREFIX: Final = "ERROR_REASON_"
+
+
+def reason_name(reason: pb.ErrorReason.ValueType) -> str:
+    """Return a reason as callers and the log are told it."""
+    return pb.ErrorReason.Name(reason).removeprefix(_PREFIX)
+
+
+def drop_name(reason: pb.DropReason.ValueType) -> str:
+    """Return why frames were dropped, as the log is told it."""
+    return pb.DropReason.Name(reason).removeprefix("DROP_REASON_")
 
 
 class CallRefused(DetectorError):  # noqa: N818 - it is no error of the service
@@ -66,8 +79,9 @@ class CallRefused(DetectorError):  # noqa: N818 - it is no error of the service
 
     def details(self) -> bytes:
         """Return the google.rpc.Status that goes along with the status, serialised."""
-        reason = pb.ErrorReason.Name(self.reason).removeprefix(_PREFIX)
-        messages: list[Message] = [error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)]
+        messages: list[Message] = [
+            error_details_pb2.ErrorInfo(reason=reason_name(self.reason), domain=DOMAIN)
+        ]
         if self.retry_after is not None:
             messages.append(error_details_pb2.RetryInfo(retry_delay=duration(self.retry_after)))
         if self.fields:
@@ -88,7 +102,9 @@ class CallRefused(DetectorError):  # noqa: N818 - it is no error of the service
         return bytes(status.SerializeToString())
 
     async def end(self, context: "grpc.aio.ServicerContext[Any, Any]") -> NoReturn:
-        """End the call; never returns, as grpc.aio raises from within `abort`."""
+        """End the call, and log it; never returns, as grpc.aio raises from within `abort`."""
+        if self.reason != pb.ERROR_REASON_SHUTTING_DOWN:  # which is said once, for all of them
+            _log.warning("call.refused", reason=reason_name(self.reason), message=str(self))
         await context.abort(
             self.code, str(self), trailing_metadata=(("grpc-status-details-bin", self.details()),)
         )

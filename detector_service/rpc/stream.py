@@ -5,9 +5,10 @@ import contextlib
 import math
 import time
 from collections import Counter, deque
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
+import structlog
 from crowd.detector.v1 import detector_pb2 as pb
 from google.protobuf.message import DecodeError
 
@@ -19,12 +20,17 @@ from detector_service.frame_settings import (
     check_stream_config,
 )
 from detector_service.rpc.frame_handler import Answer, Job
-from detector_service.rpc.status import CallRefused, shutting_down
+from detector_service.rpc.status import CallRefused, drop_name, reason_name, shutting_down
 from detector_service.scheduling.rate_limiter import RateLimiter
 from detector_service.scheduling.reorder_buffer import ReorderBuffer
 from detector_service.scheduling.workers import Workers
 from detector_service.settings import Settings
 from detector_service.stats import Stats
+
+if TYPE_CHECKING:  # imported where frames are traced
+    from detector_service.rpc.frame_trace import Traces
+
+_log = structlog.get_logger()
 
 #: Answers of one stream that may be on their way to the client beyond what is being worked on: with
 #: none, a worker would wait for the network before it could take the stream's next frame.
@@ -50,11 +56,26 @@ class StreamSession:
         workers: Workers[Job, Answer],
         settings: Settings,
         stats: Stats,
+        *,
+        name: str,
+        traces: "Traces | None" = None,
     ) -> None:
+        """Make it.
+
+        Args:
+            context: of the call.
+            workers: that answer frames.
+            settings: as read.
+            stats: of the service.
+            name: by which the log knows the stream.
+            traces: makes the spans of its frames; None: nothing is traced.
+        """
         self._context: Final[Any] = context
         self._workers: Final = workers
         self._settings: Final = settings
         self._stats: Final = stats
+        self._name: Final = name
+        self._began: Final = time.monotonic()
         self._max_in_flight: Final = workers.count + _ANSWERS_UNDER_WAY
         self._seat: Final = workers.join(
             self._deliver,
@@ -81,6 +102,9 @@ class StreamSession:
         self._ending: CallRefused | None = None
         self._stuck: CallRefused | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._trace: Final = (
+            None if traces is None else traces.stream(context.invocation_metadata(), name)
+        )
 
     async def run(self) -> None:
         """Serve the stream until the client has half-closed, or `drain` was called, and all is answered.
@@ -92,6 +116,7 @@ class StreamSession:
         self._stats.active_streams += 1
         self._reader = asyncio.create_task(self._read())
         self._reader.add_done_callback(lambda _: self._changed.set())
+        how = "CLIENT_LEFT"
         try:
             while self._open_frames or not (self._reader.done() or self._ending):
                 if not self._unsent:
@@ -104,6 +129,10 @@ class StreamSession:
                 await self._farewell(self._reader)
                 raise self._ending
             self._reader.result()
+            how = "COMPLETED"
+        except CallRefused as refused:
+            how = reason_name(refused.reason)
+            raise
         finally:
             self._reader.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
@@ -111,6 +140,22 @@ class StreamSession:
             self._workers.leave(self._seat)
             self._stats.abandoned += self._open_frames
             self._stats.active_streams -= 1
+            if self._trace is not None:
+                self._trace.ended(self._summary, self._dropped.total(), how)
+            self._log_end(how)
+
+    def _log_end(self, how: str) -> None:
+        _log.info(
+            "stream.ended",
+            camera=self._config.camera,
+            reason=how,
+            seconds=round(time.monotonic() - self._began, 3),
+            frames_received=self._summary.frames_received,
+            frames_processed=self._summary.results,
+            errors=self._summary.errors,
+            frames_dropped={drop_name(reason): count for reason, count in self._dropped.items()},
+            frames_abandoned=self._open_frames,
+        )
 
     def drain(self) -> None:
         """Take no more frames; answer those that were accepted, then end the stream.
@@ -204,22 +249,33 @@ class StreamSession:
         now = time.perf_counter()
         self._stats.received += 1
         self._summary.frames_received += 1
+        sequence = self._summary.frames_received
+        trace = None if self._trace is None else self._trace.frame(frame, sequence, now)
         if not self._rate_limiter.admit(now):
+            if trace is not None:
+                trace.dropped(pb.DROP_REASON_RATE_LIMITED)
             self._drop(pb.DROP_REASON_RATE_LIMITED, was_accepted=False)
             return
         job = Job(
-            frame, self._config.camera, self._frame_settings, self._summary.frames_received, now
+            frame,
+            self._config.camera,
+            self._frame_settings,
+            sequence,
+            now,
+            stream=self._name,
+            trace=trace,
         )
         self._open_frames += 1
         self._workers.put(self._seat, job, size=frame.ByteSize(), expires=now + self._max_age)
 
     def _give_up(self, job: Job, reason: pb.DropReason.ValueType) -> None:
         """Count a frame that was accepted, and that no worker will look at."""
-        del job
         # All that may be in work is answered, and the answers wait for the client.
         held_up = len(self._unsent) >= self._max_in_flight
         if reason == pb.DROP_REASON_SUPERSEDED and held_up:
             reason = pb.DROP_REASON_CLIENT_SLOW
+        if job.trace is not None:
+            job.trace.dropped(reason)
         self._drop(reason, was_accepted=True)
         self._changed.set()
 

@@ -1,59 +1,46 @@
-"""Frames of many callers, waiting: the newest stay within a caller, by weighted shares between callers.
+"""Frames of many callers, waiting: the newest stay within a caller, by weighted fair queueing between flows.
 
-Between shares it is start-time fair queueing (P. Goyal, H. M. Vin, H. Cheng: "Start-time Fair Queueing",
-SIGCOMM 1996). Each share has a virtual time, which moves on by the working time that its frames take,
-divided by its weight; the share that is furthest behind is next. So what is shared is the *time* of the
+Between flows it is start-time fair queueing (P. Goyal, H. M. Vin, H. Cheng: "Start-time Fair Queueing",
+SIGCOMM 1996). Each flow has a virtual time, which moves on by the working time that its frames take,
+divided by its weight; the flow that is furthest behind is next. So what is shared is the *time* of the
 workers, not the number of frames: a camera with large frames takes nothing from one with small ones. A
-share that had nothing waiting begins again at the present virtual time: it saves up nothing, and owes nothing.
+flow that had nothing waiting begins again at the present virtual time: it saves up nothing, and owes nothing.
 """
 
 from collections import deque
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from crowd.detector.v1 import detector_pb2 as pb
 
-from detector_service.scheduling.service_time import ServiceTime
+from detector_service.scheduling.service_time import ServiceTime, ServiceTimes
 
 T = TypeVar("T")
 
 _NEVER: Final = float("inf")
 
-#: Seconds of work that one frame counts at most where shares are charged. One that took longer was stuck; its
-#: camera, if others have frames all the time, would otherwise not be served until all had caught up with that.
-_MOST_CHARGED: Final = 1.0
 
-#: How much the newest frame counts in what the frames of all take.
-_GAIN_OF_ALL: Final = 1 / 64
+@dataclass(slots=True, eq=False)
+class Flow(Generic[T]):
+    """What has a weight of its own: one stream, or all unary calls together; changed only by its `FairQueue`.
 
-#: A share whose frames take no less and no more than this, in parts of what those of all take, is charged what those
-#: of all take: what is measured of cameras of one kind differs by chance alone.
-_ALIKE: Final = (2 / 3, 3 / 2)
+    Attributes:
+        weight: more than 0; flows that have frames waiting get the workers' time in proportion to it.
+        start: virtual seconds at which its next frame begins (the paper's start tag).
+        service_time: what its frames take.
+        ready: its callers that may have a frame taken (or could, when they were put here), in turn.
+        waiting: frames of all its callers.
+        listed: whether it has a turn.
+    """
 
-
-class Share(Generic[T]):
-    """A part of the workers' time: that of one stream, or of all unary calls; changed only by its `FairQueue`."""
-
-    __slots__ = ("cost", "listed", "ready", "start", "waiting", "weight", "work")
-
-    def __init__(self, weight: float) -> None:
-        """Make a share.
-
-        Args:
-            weight: more than 0; shares that have frames waiting get time in proportion to it.
-        """
-        self.weight = weight
-        #: Virtual seconds at which its next frame begins.
-        self.start = 0.0
-        #: How long its frames take.
-        self.work: Final = ServiceTime()
-        #: Likewise, as it is charged.
-        self.cost: Final = ServiceTime()
-        #: Its callers that may have a frame taken (or could, when they were put here), in turn.
-        self.ready: Final[deque[Caller[T]]] = deque()
-        self.waiting = 0
-        self.listed = False
+    weight: float
+    start: float = 0.0
+    service_time: ServiceTime = field(default_factory=ServiceTime)
+    ready: "deque[Caller[T]]" = field(default_factory=deque)
+    waiting: int = 0
+    listed: bool = False
 
 
 class Waiting(NamedTuple, Generic[T]):
@@ -70,47 +57,31 @@ class Waiting(NamedTuple, Generic[T]):
     expires: float
 
 
+@dataclass(slots=True, eq=False, kw_only=True)
 class Caller(Generic[T]):
-    """What one stream or call has waiting and in work; changed only by its `FairQueue`."""
+    """What one stream or call has waiting and in work; changed only by its `FairQueue`.
 
-    __slots__ = (
-        "capacity",
-        "in_flight",
-        "left",
-        "listed",
-        "max_in_flight",
-        "share",
-        "size",
-        "waiting",
-        "yields",
-    )
+    Attributes:
+        capacity: frames of it that may wait, at least 1.
+        max_in_flight: frames of it that may be taken and not yet released, at least 1.
+        flow: whose time it gets, in turn with that flow's other callers; by default one of its own, of weight 1.
+        yields: whether it gives up frames where all that wait are too many bytes.
+        waiting: its frames, the oldest first.
+        size: bytes that these hold.
+        in_flight: frames taken and not yet released.
+        left: whether nobody waits for its answers any more.
+        listed: whether it is among those of its flow that have a turn.
+    """
 
-    def __init__(
-        self,
-        *,
-        capacity: int,
-        max_in_flight: int,
-        share: Share[T] | None = None,
-        yields: bool = True,
-    ) -> None:
-        """Make a caller.
-
-        Args:
-            capacity: frames of it that may wait, at least 1.
-            max_in_flight: frames of it that may be taken and not yet released, at least 1.
-            share: whose time it gets, in turn with that share's other callers; by default one of its own,
-                of weight 1.
-            yields: whether it gives up frames where all that wait are too many bytes.
-        """
-        self.capacity = capacity
-        self.max_in_flight: Final = max_in_flight
-        self.share: Final[Share[T]] = share or Share(1.0)
-        self.yields: Final = yields
-        self.waiting: deque[Waiting[T]] = deque()
-        self.size = 0
-        self.in_flight = 0
-        self.left = False
-        self.listed = False
+    capacity: int
+    max_in_flight: int
+    flow: Flow[T] = field(default_factory=lambda: Flow(1.0))
+    yields: bool = True
+    waiting: deque[Waiting[T]] = field(default_factory=deque)
+    size: int = 0
+    in_flight: int = 0
+    left: bool = False
+    listed: bool = False
 
     @property
     def ready(self) -> bool:
@@ -149,7 +120,7 @@ class FairQueue(Generic[T]):
 
     Within a caller frames leave in the order they came, and where one comes too many the *oldest* goes:
     who watches live wants what is, not what was. Where all that wait hold too many bytes, the caller with the
-    most gives up its oldest. Between shares, see the module.
+    most gives up its oldest. Between flows, see the module.
     """
 
     def __init__(self, *, max_bytes: int | None = None) -> None:
@@ -159,14 +130,13 @@ class FairQueue(Generic[T]):
             max_bytes: of all frames that wait together; None: no bound.
         """
         self._max_bytes: Final = max_bytes
-        self._turns: Final[list[tuple[float, int, Share[T]]]] = []
-        self._order: Final = count()  # of shares that are level, who came first is first
+        self._turns: Final[list[tuple[float, int, Flow[T]]]] = []
+        self._order: Final = count()  # of flows that are level, who came first is first
         self._virtual_time = 0.0
         self._waiting: Final[dict[Caller[T], None]] = {}
         self._size = 0
         self._bytes = 0
-        self._work: Final = ServiceTime()
-        self._cost: Final = ServiceTime(_GAIN_OF_ALL)
+        self._service_times: Final = ServiceTimes()
 
     def __len__(self) -> int:
         """How many frames are waiting."""
@@ -209,7 +179,7 @@ class FairQueue(Generic[T]):
         return dropped
 
     def take(self, now: float) -> tuple[Taken[T] | None, list[Dropped[T]]]:
-        """Take the next frame of the share whose turn it is; None where nothing may be taken.
+        """Take the next frame of the flow whose turn it is; None where nothing may be taken.
 
         Args:
             now: by the clock that frames expire by.
@@ -219,32 +189,26 @@ class FairQueue(Generic[T]):
         """
         late: list[Dropped[T]] = []
         while self._turns:
-            start, _, share = heappop(self._turns)
-            share.listed = False
-            caller = share.ready.popleft()
+            start, _, flow = heappop(self._turns)
+            flow.listed = False
+            caller = flow.ready.popleft()
             caller.listed = False
             late += self._pass_over(caller, now)
             if not caller.ready:
-                self._list_share(share)
+                self._list_flow(flow)
                 continue
             item = self._remove_oldest(caller).item
             caller.in_flight += 1
             self._virtual_time = max(self._virtual_time, start)
-            share.start += self._charge(share) / share.weight
+            flow.start += self._service_times.charge(flow.service_time) / flow.weight
             self._list(caller)
-            self._list_share(share)
+            self._list_flow(flow)
             return Taken(caller, item), late
         return None, late
 
     def finish(self, taken: Taken[T], seconds: float) -> None:
         """Say how long a frame kept a worker busy; those after it are charged, and foreseen, accordingly."""
-        share, cost = taken.caller.share, min(seconds, _MOST_CHARGED)
-        share.work.add(seconds)
-        self._work.add(seconds)
-        if not share.cost.known and self._cost.known:
-            share.cost.add(self._cost.mean)  # a share is like the others until it shows otherwise
-        share.cost.add(cost)
-        self._cost.add(cost)
+        self._service_times.add(taken.caller.flow.service_time, seconds)
 
     def release(self, caller: Caller[T]) -> None:
         """Say that a frame that was taken is answered, so that another may be taken in its place."""
@@ -257,9 +221,9 @@ class FairQueue(Generic[T]):
         surplus = max(len(caller.waiting) - capacity, 0)
         return [self._drop_oldest(caller, pb.DROP_REASON_SUPERSEDED) for _ in range(surplus)]
 
-    def reweigh(self, share: Share[T], weight: float) -> None:
-        """Change a share's weight, from its next frame on."""
-        share.weight = weight
+    def reweigh(self, flow: Flow[T], weight: float) -> None:
+        """Change a flow's weight, from its next frame on."""
+        flow.weight = weight
 
     def leave(self, caller: Caller[T]) -> None:
         """Forget a caller and what it has waiting."""
@@ -267,55 +231,44 @@ class FairQueue(Generic[T]):
         while caller.waiting:
             self._remove_oldest(caller)
 
-    def foreseen(self, share: Share[T]) -> float:
-        """Return the seconds that the next frame of a share is likely to take; 0 before the very first."""
-        return share.work.mean or self._work.mean
+    def expected_wait(self, flow: Flow[T], more: int, workers: int) -> float:
+        """Return the seconds until a flow's waiting frames, and some more, are likely to be done.
 
-    def expected_wait(self, share: Share[T], more: int, workers: int) -> float:
-        """Return the seconds until a share's waiting frames, and some more, are likely to be done.
-
-        What waits of the others counts by their weights: while they have frames, this share gets its part
+        What waits of the others counts by their weights: while they have frames, this flow gets its part
         of the workers and no more.
 
         Args:
-            share: whose frames.
+            flow: whose frames.
             more: frames that would be added now.
             workers: how many there are.
         """
-        others = {each.share for each in self._waiting} - {share}
-        part = share.weight / (share.weight + sum(each.weight for each in others))
-        one = self.foreseen(share)
-        return max((share.waiting + more) * one / (workers * part), one if more else 0.0)
+        others = {each.flow for each in self._waiting} - {flow}
+        part = flow.weight / (flow.weight + sum(each.weight for each in others))
+        one = self._service_times.foreseen(flow.service_time)
+        return max((flow.waiting + more) * one / (workers * part), one if more else 0.0)
 
-    def doubt(self, share: Share[T]) -> None:
-        """Foresee a little less for a share, after work of it was refused for what was foreseen."""
-        share.work.mean = self.foreseen(
-            share
-        )  # its own from now on: the others' is none of its business
-        share.work.doubt()
-
-    def _charge(self, share: Share[T]) -> float:
-        """Return the seconds of work that a share's next frame is charged."""
-        least, most = (part * self._cost.mean for part in _ALIKE)
-        own = share.cost.mean
-        return own if share.cost.known and not least <= own <= most else self._cost.mean
+    def refuse(self, flow: Flow[T]) -> None:
+        """Foresee a little less for a flow, after work of it was refused for what was foreseen."""
+        self._service_times.refuse(flow.service_time)
 
     def _pass_over(self, caller: Caller[T], now: float) -> list[Dropped[T]]:
         """Drop the frames of a caller that come before its next one in time."""
         late: list[Dropped[T]] = []
         if not caller.ready:
             return late
-        share = caller.share
-        while caller.waiting and now + self.foreseen(share) > caller.waiting[0].expires:
-            if now <= caller.waiting[0].expires:
-                self.doubt(share)
+        done = now + self._service_times.foreseen(caller.flow.service_time)
+        refused = False
+        while caller.waiting and done > caller.waiting[0].expires:
+            refused = refused or now <= caller.waiting[0].expires
             late.append(self._drop_oldest(caller, pb.DROP_REASON_LATE))
+        if refused:
+            self.refuse(caller.flow)
         return late
 
     def _add(self, caller: Caller[T], frame: Waiting[T]) -> None:
         caller.waiting.append(frame)
         caller.size += frame.size
-        caller.share.waiting += 1
+        caller.flow.waiting += 1
         self._waiting[caller] = None
         self._size += 1
         self._bytes += frame.size
@@ -323,7 +276,7 @@ class FairQueue(Generic[T]):
     def _remove_oldest(self, caller: Caller[T]) -> Waiting[T]:
         frame = caller.waiting.popleft()
         caller.size -= frame.size
-        caller.share.waiting -= 1
+        caller.flow.waiting -= 1
         if not caller.waiting:
             del self._waiting[caller]
         self._size -= 1
@@ -336,11 +289,11 @@ class FairQueue(Generic[T]):
     def _list(self, caller: Caller[T]) -> None:
         if caller.ready and not caller.listed:
             caller.listed = True
-            caller.share.ready.append(caller)
-            self._list_share(caller.share)
+            caller.flow.ready.append(caller)
+            self._list_flow(caller.flow)
 
-    def _list_share(self, share: Share[T]) -> None:
-        if share.ready and not share.listed:
-            share.listed = True
-            share.start = max(share.start, self._virtual_time)
-            heappush(self._turns, (share.start, next(self._order), share))
+    def _list_flow(self, flow: Flow[T]) -> None:
+        if flow.ready and not flow.listed:
+            flow.listed = True
+            flow.start = max(flow.start, self._virtual_time)
+            heappush(self._turns, (flow.start, next(self._order), flow))

@@ -8,14 +8,11 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from crowd.detector.v1 import detector_pb2 as pb
 
-from detector_service.scheduling.fair_queue import Caller, Dropped, FairQueue, Share, Taken
-
-#: Of the working time: that of one stream, or of all unary calls together.
-Part: TypeAlias = Share[Any]
+from detector_service.scheduling.fair_queue import Caller, Dropped, FairQueue, Flow, Taken
 
 Job = TypeVar("Job")
 Job_contra = TypeVar("Job_contra", contravariant=True)
@@ -66,6 +63,7 @@ class Workers(Generic[Job, Answer]):
         works: Sequence[Work[Job, Answer]],
         *,
         max_bytes: int | None = None,
+        saw: Callable[[Answer], None] = lambda _: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Start the threads.
@@ -73,10 +71,12 @@ class Workers(Generic[Job, Answer]):
         Args:
             works: what each thread does with its jobs, at least one; a thread uses its own alone.
             max_bytes: of all jobs that wait together; None: no bound.
+            saw: called on the event loop with every answer, whether its caller is still there or not.
             clock: gives seconds; jobs expire by it, and work is measured by it.
         """
         self._loop: Final = asyncio.get_running_loop()
         self._clock: Final = clock
+        self._saw: Final = saw
         self._queue: Final[FairQueue[tuple[Seat[Job, Answer], Job]]] = FairQueue(
             max_bytes=max_bytes
         )
@@ -89,6 +89,7 @@ class Workers(Generic[Job, Answer]):
         #: either, so that old models are freed once they are changed for others.
         self._next_work: Final = list(works)
         self._at_work: Final[list[Work[Job, Answer] | None]] = [None] * len(works)
+        self._since: Final[list[float | None]] = [None] * len(works)  # by the clock
         self._threads: Final = [
             threading.Thread(target=self._run, args=(index,), name=f"worker-{index}", daemon=True)
             for index in range(len(works))
@@ -106,6 +107,16 @@ class Workers(Generic[Job, Answer]):
         """How many jobs wait for a thread."""
         return len(self._queue)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes they hold."""
+        return self._queue.waiting_bytes
+
+    def in_work(self) -> dict[threading.Thread, float]:
+        """Return the threads that are at a job, and since when, by the clock."""
+        begun = zip(self._threads, self._since, strict=True)
+        return {thread: since for thread, since in begun if since is not None}
+
     def join(
         self,
         deliver: Callable[[int, Answer], None],
@@ -113,7 +124,7 @@ class Workers(Generic[Job, Answer]):
         *,
         capacity: int,
         max_in_flight: int,
-        part: Part | None = None,
+        flow: Flow[Any] | None = None,
         yields: bool = True,
     ) -> Seat[Job, Answer]:
         """Return a seat for a caller.
@@ -124,11 +135,14 @@ class Workers(Generic[Job, Answer]):
             drop: called on the event loop with each job that no thread will do, and why.
             capacity: jobs that may wait; the oldest makes room.
             max_in_flight: jobs that may be in work or answered and not yet released.
-            part: of the working time, which the seat has together with others; by default one of its own.
+            flow: whose part of the working time it gets, together with others; by default one of its own.
             yields: whether jobs of it may be dropped where all that wait hold too many bytes.
         """
         caller: Caller[tuple[Seat[Job, Answer], Job]] = Caller(
-            capacity=capacity, max_in_flight=max_in_flight, share=part, yields=yields
+            capacity=capacity,
+            max_in_flight=max_in_flight,
+            flow=flow or Flow(1.0),
+            yields=yields,
         )
         return Seat(caller, deliver, drop)
 
@@ -160,17 +174,17 @@ class Workers(Generic[Job, Answer]):
     def reweigh(self, seat: Seat[Job, Answer], weight: float) -> None:
         """Change a seat's part of the working time: it is in proportion to the weights of all that have jobs."""
         with self._free:
-            self._queue.reweigh(seat.caller.share, weight)
+            self._queue.reweigh(seat.caller.flow, weight)
 
-    def expected_wait(self, part: Part, more: int) -> float:
-        """Return the seconds until a part's waiting jobs, and so many more, are likely to be done."""
+    def expected_wait(self, flow: Flow[Any], more: int) -> float:
+        """Return the seconds until a flow's waiting jobs, and so many more, are likely to be done."""
         with self._free:
-            return self._queue.expected_wait(part, more, self.count)
+            return self._queue.expected_wait(flow, more, self.count)
 
-    def doubt(self, part: Part) -> None:
-        """Expect a little less, after something was refused for what was expected."""
+    def refuse(self, flow: Flow[Any]) -> None:
+        """Expect a little less of a flow, after something of it was refused for what was expected."""
         with self._free:
-            self._queue.doubt(part)
+            self._queue.refuse(flow)
 
     def release(self, seat: Seat[Job, Answer]) -> None:
         """Say that an answer has reached its caller, so that one more job may be taken."""
@@ -223,11 +237,11 @@ class Workers(Generic[Job, Answer]):
             return False
         work, number, taken = begun
         seat, job = taken.item
-        started = self._clock()
+        self._since[index] = started = self._clock()
         answer = work(job, abandoned=seat.has_left)
         with self._free:
             self._queue.finish(taken, self._clock() - started)
-            self._at_work[index] = None
+            self._at_work[index] = self._since[index] = None
             self._idle.notify_all()
         self._loop.call_soon_threadsafe(self._hand_over, seat, number, answer)
         return True
@@ -263,5 +277,6 @@ class Workers(Generic[Job, Answer]):
                 seat.drop(job, reason)
 
     def _hand_over(self, seat: Seat[Job, Answer], number: int, answer: Answer) -> None:
+        self._saw(answer)
         if not seat.caller.left:
             seat.deliver(number, answer)

@@ -41,8 +41,10 @@ def test_one_stream_floods_and_the_others_ask_for_a_little_more_than_their_share
 
 
 def test_all_numbers_of_streams_are_saturated_with_the_embedded_model() -> None:
-    for door in ("stream", "ws-json", "http-json"):
-        saturated = [c.streams for c in cells(EMBEDDED, door, quick=False) if c.load == SATURATION]
+    for transport in ("stream", "ws-json", "http-json"):
+        saturated = [
+            c.streams for c in cells(EMBEDDED, transport, quick=False) if c.load == SATURATION
+        ]
         assert saturated == list(STREAMS)
 
 
@@ -53,7 +55,7 @@ def test_the_stream_is_measured_alike_with_two_models_and_the_others_where_ratio
     assert cells(TWO_MODELS, "http-json", quick=False) == [Cell(MAIN, SATURATION)]
 
 
-def test_a_quick_run_has_one_measurement_a_door() -> None:
+def test_a_quick_run_measures_each_transport_once() -> None:
     assert cells(EMBEDDED, "stream", quick=True) == [Cell(MAIN, SATURATION)]
 
 

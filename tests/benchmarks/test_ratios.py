@@ -34,6 +34,36 @@ def test_the_median_over_the_rounds_counts() -> None:
     assert ratios.of(rows)["stream_vs_inprocess"] == pytest.approx(0.9)
 
 
+def test_noise_of_single_rounds_is_no_dependence_on_the_number_of_streams() -> None:
+    rows = [
+        row(
+            "stream",
+            1.0,
+            streams=n,
+            number=number,
+            cpu_ms_per_frame=13.0 if n == disturbed else 10.0,
+        )
+        for number, disturbed in enumerate((1, 4, 16, 50), 1)
+        for n in (1, 4, 16, 50)
+    ]
+    assert ratios.of(rows)["cpu_per_frame_spread"] == 0
+
+
+def test_what_every_round_costs_more_counts_whatever_else_slows_a_round() -> None:
+    rows = [
+        row(
+            "stream",
+            1.0,
+            streams=n,
+            number=number,
+            cpu_ms_per_frame=slowed * (12 if n == 50 else 10),
+        )
+        for number, slowed in enumerate((1.0, 1.5, 1.2), 1)
+        for n in (1, 4, 16, 50)
+    ]
+    assert ratios.of(rows)["cpu_per_frame_spread"] == pytest.approx(0.2)
+
+
 def test_the_flooding_stream_may_get_the_most_but_does_not_count() -> None:
     rows = [row("stream", 8.0, streams=8, load="fairness", answered_by_stream=[1] + [9] * 7)]
     assert ratios.of(rows)["fairness_least_share"] == pytest.approx(9 / 8)

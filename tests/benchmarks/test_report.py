@@ -49,3 +49,12 @@ def test_a_contender_that_was_not_saturated_is_told() -> None:
 def test_a_load_generator_that_was_late_is_told() -> None:
     (warning,) = report.warnings([row("stream", 1.0, generator_lag_p99_ms=50.0)], {})
     assert "generator" in warning
+
+
+def test_a_contender_that_finds_something_else_is_told() -> None:
+    rows = [
+        row(name, 1.0, found_per_frame=4.5) for name in ("in-process limit", "stream", "LitServe")
+    ]
+    assert report.warnings(rows, {}) == []
+    (warning,) = report.warnings([*rows, row("prototype", 1.0, found_per_frame=2.0)], {})
+    assert warning.startswith("prototype")

@@ -14,6 +14,8 @@ from websockets.typing import Subprotocol
 
 from bridge.server import BridgeServer
 from bridge.settings import load_settings
+from telemetry.metrics import Metrics
+from telemetry.settings import OtelSettings
 from tests.bridge.fake_detector import FakeDetector, faking
 
 JPEG = b"\xff\xd8 not really \xff\xd9"
@@ -48,11 +50,13 @@ class Authority(NamedTuple):
 async def bridging(*addresses: str, **settings: Any) -> AsyncIterator[RunningBridge]:
     """Run a bridge in front of these detectors; what is not set has its default."""
     defaults = {"host": "127.0.0.1", "port": 0, "detector_address": ",".join(addresses)}
-    server = BridgeServer(load_settings(_env_file=None, **(defaults | settings)))
+    metrics = Metrics("crowd-bridge", OtelSettings())
+    server = BridgeServer(load_settings(_env_file=None, **(defaults | settings)), metrics)
     try:
         yield RunningBridge(server, await server.listen())
     finally:
         await server.drain()
+        await asyncio.to_thread(metrics.close)
 
 
 @asynccontextmanager

@@ -42,6 +42,24 @@ def result(frame: pb.Frame, sequence: int, camera: str = "") -> pb.FrameResult:
     return found
 
 
+class GatedHealth(health.aio.HealthServicer):  # type: ignore[misc] # it ships no types
+    """The standard one, behind a gate."""
+
+    def __init__(self, gate: asyncio.Event) -> None:
+        super().__init__()
+        self._gate = gate
+
+    async def Check(self, request: Any, context: Any) -> Any:
+        """Answer once the gate is open."""
+        await self._gate.wait()
+        return await super().Check(request, context)
+
+    async def Watch(self, request: Any, context: Any) -> None:
+        """Begin once the gate is open."""
+        await self._gate.wait()
+        await super().Watch(request, context)
+
+
 class FakeDetector(detector_pb2_grpc.DetectorServiceServicer):
     """Answers every frame at once, unless told otherwise.
 
@@ -50,6 +68,7 @@ class FakeDetector(detector_pb2_grpc.DetectorServiceServicer):
         configs: likewise.
         streams: open now.
         gate: frames are answered while it is open.
+        health_gate: what is asked about its health is answered while it is open.
         refuse: a status that new streams end with.
         alerts: what WatchAlerts gives; None where it is not implemented.
         watched: the cameras of each WatchAlerts that is open.
@@ -71,6 +90,8 @@ class FakeDetector(detector_pb2_grpc.DetectorServiceServicer):
         self.opened = 0
         self.gate = asyncio.Event()
         self.gate.set()
+        self.health_gate = asyncio.Event()
+        self.health_gate.set()
         self.refuse: grpc.StatusCode | None = None
         self.alerts: asyncio.Queue[pb.Alert] | None = None
         self.watched: list[list[str]] = []
@@ -84,14 +105,14 @@ class FakeDetector(detector_pb2_grpc.DetectorServiceServicer):
         self.summary_at: str | None = None
         self.address = ""
         self._server: grpc.aio.Server | None = None
-        self._health = health.aio.HealthServicer()
+        self._health = GatedHealth(self.health_gate)
 
     async def start(self, port: int = 0) -> None:
         """Listen; again on the same port, where it was stopped."""
         self._server = grpc.aio.server(
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)]
         )
-        self._health = health.aio.HealthServicer()
+        self._health = GatedHealth(self.health_gate)
         detector_pb2_grpc.add_DetectorServiceServicer_to_server(self, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         await self.say(serving=True)

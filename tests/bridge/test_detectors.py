@@ -6,8 +6,22 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.bridge.bridges import bridging
-from tests.servers import serving
+from bridge import detectors
+from tests.bridge.bridges import bridging, fake_and_bridge
+from tests.servers import serving, until
+
+
+async def test_a_detector_that_hangs_does_not_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps its connection and answers pings, for gRPC does that by itself; once it goes on, it serves."""
+    monkeypatch.setattr(detectors, "_CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(detectors, "_UNARY_SECONDS", 0.5)
+    async with fake_and_bridge() as (detector, bridge):
+        await bridge.server._detectors.wait_serving()
+        detector.health_gate.clear()
+        await until(lambda: bridge.server._detectors.choose() is None)
+        detector.health_gate.set()
+        async with asyncio.timeout(60):
+            await bridge.server._detectors.wait_serving()
 
 
 @pytest.mark.parametrize(("name", "serves"), [("", False), ("crowd.example", True)])

@@ -57,8 +57,11 @@ def conforms(path: str, status: int, body: bytes) -> None:
     if "content" not in described:
         assert not body or status == 101
         return
-    schema = described["content"]["application/json"]["schema"]
-    schema = schema | {"components": document["components"]}
+    ((media_type, content),) = described["content"].items()
+    if media_type == "text/plain":
+        assert content["schema"] == {"type": "string"}
+        return
+    schema = content["schema"] | {"components": document["components"]}
     jsonschema.Draft202012Validator(schema).validate(json.loads(body))
 
 
@@ -77,6 +80,27 @@ async def test_health() -> None:
         status, _, body = await ask(bridge, "GET", "/health")
         assert (status, json.loads(body)["status"]) == (503, "unhealthy")
         conforms("/health", status, body)
+
+
+async def test_life_and_readiness() -> None:
+    """The first says that the bridge answers; the second, as `/health`, whether anything can be served."""
+    async with (
+        fake_and_bridge() as (one, _),
+        fake_and_bridge() as (two, _),
+        bridging(one.address, two.address) as bridge,
+    ):
+        links = bridge.server._detectors.links
+        for says, status in ((True, 200), (False, 503)):
+            await one.say(serving=says)
+            await two.say(serving=False)
+            await until(lambda: [link.serving for link in links] == [says, False])  # noqa: B023 - it is awaited here
+            got, _, body = await ask(bridge, "GET", "/health/ready")
+            assert got == status
+            assert json.loads(body)["detectors"] == {"serving": int(says), "configured": 2}
+            conforms("/health/ready", got, body)
+            got, _, body = await ask(bridge, "GET", "/health/live")
+            assert (got, json.loads(body)["status"]) == (200, "alive")
+            conforms("/health/live", got, body)
 
 
 async def test_models_and_stats() -> None:
@@ -359,7 +383,7 @@ async def test_figures_need_a_token_where_tokens_are_asked_for(tmp_path: Path) -
     tokens.write_text("secret\n")
     async with fake_and_bridge(auth_tokens_file=tokens) as (_, bridge):
         await serving(bridge)
-        for path in ("/api/stats", "/api/models/info"):
+        for path in ("/api/stats", "/api/models/info", "/metrics"):
             for value in ("Bearer wrong", "Basic c2VjcmV0", "Bearer"):
                 status, headers, body = await ask(bridge, "GET", path, Authorization=value)
                 assert (status, headers["www-authenticate"]) == (401, "Bearer")
@@ -410,7 +434,7 @@ async def test_the_description_lists_every_answer(tmp_path: Path) -> None:
             seen.add(("/ws", await _described(bridge, "/ws", *request)))
         await detector.stop()
         await until(lambda: bridge.server._detectors.choose() is None)
-        for path in ("/health", "/api/stats", "/api/models/info"):
+        for path in ("/health", "/health/ready", "/api/stats", "/api/models/info"):
             seen.add((path, await _described(bridge, path, *REQUESTS[0])))
         for path in paths:
             bridge.server._http.routes[path.format(path="nowhere")] = Route(_broken)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import signal
 import socket
 import subprocess
@@ -13,6 +14,8 @@ import psutil
 import pytest
 from websockets.exceptions import InvalidHandshake
 
+from bridge.__main__ import _is_a_fault_of_ours
+from tests import log_lines
 from tests.bridge.bridges import client
 from tests.bridge.fake_detector import faking
 from tests.servers import Process, service_process, until
@@ -34,6 +37,19 @@ async def test_bad_settings_end_it_with_2() -> None:
     for words in ("DETECTOR_ADDRESS=nowhere: ", "PORT=x: ", "ALLOWED_ORIGINS=example.org: "):
         assert f"detector-bridge: {words}" in bridge.errors
     assert "Traceback" not in bridge.errors
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_variable_of_opentelemetrys_that_cannot_be_kept_to_ends_it_with_2(
+    workers: str,
+) -> None:
+    """Before a worker is started."""
+    async with service_process(
+        module=MODULE, BRIDGE_WORKERS=workers, OTEL_METRICS_EXPORTER="console"
+    ) as bridge:
+        assert await bridge.ended() == 2
+    assert bridge.errors.startswith("detector-bridge: OTEL_METRICS_EXPORTER=console: ")
+    assert bridge.errors.count("\n") == 1
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -160,6 +176,43 @@ async def test_workers_share_the_limit_and_a_killed_one_is_replaced() -> None:
         assert "worker.ended" in bridge.errors
 
 
+def test_what_fails_in_the_websocket_library_is_logged() -> None:
+    """A client that did not shake hands is no fault of ours."""
+    failed, stranger = (
+        logging.LogRecord("websockets.server", logging.ERROR, "", 0, text, (), None)
+        for text in ("connection handler failed", "opening handshake failed")
+    )
+    assert _is_a_fault_of_ours(failed)
+    assert not _is_a_fault_of_ours(stranger)
+
+
+async def test_a_flood_of_refused_connections_leaves_few_lines() -> None:
+    """The last when the bridge goes down; none is left out of their sum."""
+    async with (
+        faking() as (detector,),
+        service_process(
+            module=MODULE, DETECTOR_ADDRESS=detector.address, MAX_CONCURRENT_CONNECTIONS="1"
+        ) as bridge,
+    ):
+        await bridge.serves("bridge.serving")
+
+        async def knock() -> None:
+            async with client(url(bridge), welcome=False) as refused:
+                assert await refused.closed() == 1013
+
+        async with client(url(bridge)):
+            await asyncio.gather(*(knock() for _ in range(30)))
+        bridge.signal(signal.SIGTERM)
+        assert await bridge.ended() == 0
+        lines = log_lines.check(bridge.log.with_name("app.bridge.log").read_text())
+    told = [line for line in lines if line["event"] == "connection.refused"]
+    assert sum(line.get("repeated", 1) for line in told) == 30
+    assert len(told) < 30
+    assert {line["reason"] for line in told} == {"CONNECTION_LIMIT"}
+    done = [line for line in lines if line["event"] == "bridge.performance"]
+    assert sum(line["refused"].get("CONNECTION_LIMIT", 0) for line in done) == 30
+
+
 async def test_workers_share_the_limit_of_an_address() -> None:
     """Whichever of them it comes to."""
     async with (
@@ -223,7 +276,7 @@ print(*sorted({name.partition(".")[0] for name in sys.modules}))
     assert {"bridge", "grpc", "websockets"} <= imported
     assert not imported & {
         *("numpy", "cv2", "PIL", "scipy", "simplejpeg", "openvino", "torch", "onnx", "ultralytics"),
-        *("sqlalchemy", "sqlite3", "redis", "ray", "pandas", "matplotlib", "psutil"),
+        *("sqlalchemy", "sqlite3", "redis", "ray", "pandas", "matplotlib"),
         *("detector_service", "crowd_detector"),
     }
 

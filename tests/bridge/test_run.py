@@ -25,7 +25,7 @@ MODULE = "bridge.run"
 
 CHILD = """
 import os, signal, sys, time
-from bridge.readiness import say_ready
+from telemetry.readiness import say_ready
 def on_term(number, frame):
     open(sys.argv[1] + ".told", "w").close()
     if "stubborn" not in sys.argv: sys.exit(0)
@@ -38,7 +38,7 @@ while True: time.sleep(0.01)
 
 WATCHER = """
 import asyncio, sys
-from bridge.readiness import say_ready
+from telemetry.readiness import say_ready
 from bridge.supervisor import Command, Supervisor
 grandchild = Command("grandchild", [sys.executable, "-c", *sys.argv[1:]])
 sys.exit(asyncio.run(Supervisor([[grandchild]], print, say_ready).run()))
@@ -156,6 +156,22 @@ def test_the_two_ports_differ(monkeypatch: pytest.MonkeyPatch, given: dict[str, 
     settings = _with_ports(RunSettings(**({"port": 0, "grpc_port": 0, "_env_file": None} | given)))
     assert settings.port != settings.grpc_port
     assert given.items() <= settings.model_dump().items()
+
+
+@pytest.mark.parametrize(
+    ("given", "admin_port"),
+    [
+        ({"grpc_port": 0}, "0"),
+        ({"grpc_port": 0, "admin_port": "9000"}, "9000"),
+        ({"grpc_port": 20_001}, None),
+    ],
+)
+def test_who_takes_any_port_takes_any_admin_port(
+    given: dict[str, Any], admin_port: str | None
+) -> None:
+    """So that a second one on a machine gets on with the first; what is set stays, None is the detector's default."""
+    settings = _with_ports(RunSettings(**({"port": 0, "_env_file": None} | given)))
+    assert settings.admin_port == admin_port
 
 
 def test_what_else_fails_is_not_said_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from bridge.__main__ import log_path
 from bridge.errors import ConfigurationError
-from bridge.logs import log_path
 from bridge.settings import load_settings
 
 

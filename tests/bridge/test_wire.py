@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bridge import wire
+from telemetry.trace_context import TraceContext
 
 SAID = st.builds(
     pb.Frame,
@@ -14,6 +15,8 @@ SAID = st.builds(
     camera=st.text(max_size=20),
     capture_time=st.none() | st.builds(Timestamp, seconds=st.integers(0, 2**33)),
     settings=st.none() | st.builds(pb.DetectionSettings, crowd_threshold=st.integers(0, 1000)),
+    traceparent=st.text(max_size=60),
+    tracestate=st.text(max_size=60),
 )
 IMAGES = st.binary(max_size=300)
 
@@ -42,7 +45,21 @@ def test_what_is_joined_is_the_message(said: pb.Frame, image: bytes) -> None:
 def test_what_protobuf_makes_is_known(said: pb.Frame, image: bytes) -> None:
     """It is passed on as it is."""
     message = complete(said, image).SerializeToString()
-    assert wire.split(message) == (message, len(image))
+    context = TraceContext(said.traceparent, said.tracestate if said.traceparent else "")
+    assert wire.split(message) == wire.WireFrame(message, len(image), context)
+
+
+@given(SAID, IMAGES, st.text(max_size=200), st.text(max_size=600))
+def test_a_frame_may_be_said_to_belong_to_another_span(
+    said: pb.Frame, image: bytes, traceparent: str, tracestate: str
+) -> None:
+    """All else stays as it was; what it said of its span before does not count."""
+    request = wire.join(said, image).request
+    changed = wire.belonging_to(request, TraceContext(traceparent, tracestate))
+    read = pb.StreamDetectionsRequest.FromString(changed)
+    said.traceparent = traceparent or said.traceparent
+    said.tracestate = tracestate
+    assert read == complete(said, image)
 
 
 def test_many_fields_in_front_of_the_image_are_left_to_protobuf() -> None:
@@ -84,4 +101,5 @@ def test_only_a_frame_is_taken_for_one(message: bytes) -> None:
     if frame is not None:
         assert request.WhichOneof("message") == "frame"
         assert request.frame.WhichOneof("image") == "encoded"
-        assert frame == (message, len(request.frame.encoded))
+        assert frame[:2] == (message, len(request.frame.encoded))
+        assert frame.context.traceparent == request.frame.traceparent

@@ -63,7 +63,13 @@ def test_candidates_of_some_classes() -> None:
 def test_an_index_that_is_no_class_is_not_wanted() -> None:
     """Whatever a model answers, reading it is no error."""
     rows = np.array(
-        [[0, 0, 1, 1, 0.9, 3], [0, 0, 2, 2, 0.8, 700], [0, 0, 3, 3, 0.7, 2]], np.float32
+        [
+            [0, 0, 1, 1, 0.9, 3],
+            [0, 0, 2, 2, 0.8, 700],
+            [0, 0, 3, 3, 0.7, 2],
+            [0, 0, 4, 4, 0.6, -1],
+        ],
+        np.float32,
     )
     kept = read_end_to_end(rows, 0.1).of(class_table(3, np.array([0, 1, 2])))
     np.testing.assert_allclose(kept.scores, [0.7])

@@ -50,6 +50,20 @@ def test_each_image_gets_its_own_answer(kinds: list[int], most: int) -> None:
         assert len({kinds[image] for image in batch}) == 1
 
 
+def test_an_image_knows_its_batch() -> None:
+    """How many were in it and when it ran; all that were have the same one."""
+    batcher = Batcher(Device(), 8)
+    tickets = [batcher.submit(image, kind) for image, kind in enumerate("aab")]
+    for ticket in tickets:
+        batcher.wait(ticket)
+    first, second, other = (ticket.batch for ticket in tickets)
+    assert first is second is not other
+    assert first is not None
+    assert other is not None
+    assert (first.images, other.images) == (2, 1)
+    assert first.began <= first.ended <= other.began <= other.ended
+
+
 def test_who_came_first_is_first() -> None:
     """Others of its kind come along, those of another kind wait."""
     device = Device()

@@ -57,7 +57,11 @@ def test_a_batch_gives_what_its_images_give_alone(engine: TorchEngine) -> None:
             request.start(buffer, 0.0005)
         return [request.wait() for request in requests]
 
-    together = run([engine.request() for _ in images])
+    requests = [engine.request() for _ in images]
+    together = run(requests)
+    (batch,) = {request.batch for request in requests}
+    assert batch is not None
+    assert batch.images == 3
     for image, found in zip(images, together, strict=True):
         request = engine.request()
         buffer = request.buffer(64, 96)

@@ -13,7 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from detector_service import engines
 from tests.engines import gated
 from tests.rpc.test_stream import Call, frame, held_inference, opened, received, rest
-from tests.servers import Running, connected, details_of, serving
+from tests.servers import Running, connected, details_of, serving, until
 
 Request = pb.StreamDetectionsRequest
 
@@ -184,7 +184,7 @@ async def test_a_call_whose_deadline_cannot_be_met_is_refused_at_once(
     async with gated_service(monkeypatch) as service, connected(service.address) as stub:
         workers = service.server._workers
         assert workers is not None
-        workers._queue._work.add(100.0)  # seconds: as if a frame had taken so long
+        workers._queue._service_times.mean = 100.0  # seconds: as if frames took so long
         request = pb.DetectRequest(frame=pb.Frame(encoded=photo))
         before, refusals = gated.faults.inferences, []
         for _ in range(50):
@@ -225,3 +225,46 @@ async def test_bytes_of_unary_calls_are_bounded(
         assert all(answer.result.faces for answer in await asyncio.gather(*calls))
     assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert details_of(refused.value).retry_after is not None
+
+
+async def test_each_frame_is_counted_once(photo: bytes) -> None:
+    """Answered, refused, dropped for whatever reason, abandoned: together they are what came, however it ended."""
+    async with serving() as service, connected(service.address) as stub:
+        stats = service.server.stats
+        await stub.Detect(pb.DetectRequest(frame=pb.Frame(encoded=photo)))
+
+        async def flood(**config: object) -> Call:
+            call = await opened(stub)
+            await configured(call, **config)
+            for number in range(60):
+                await call.write(frame(str(number), b"no image" if number % 5 == 0 else photo))
+            return call
+
+        ways: list[dict[str, object]] = [
+            {},
+            {"buffer_frames": 32, "priority": 100},
+            {"max_frame_rate": 10},
+            {"max_age": Duration(nanos=20_000_000), "buffer_frames": 8},
+        ]
+        staying = await asyncio.gather(*(flood(**way) for way in ways))
+        leaving = await asyncio.gather(*(flood(**way) for way in ways))
+        calls = [
+            stub.Detect(pb.DetectRequest(frame=pb.Frame(encoded=photo)), timeout=timeout)
+            for timeout in (None, 0.001, 30)
+            for _ in range(5)
+        ]
+        for gone in (*leaving, *calls[:3]):
+            gone.cancel()
+        ends = [(await rest(call))[-1].summary for call in staying]
+        await asyncio.gather(*calls, return_exceptions=True)
+        await until(lambda: stats.active_streams == 0)
+        await until(
+            lambda: (
+                stats.received
+                == stats.processed + stats.errors.total() + stats.drops.total() + stats.abandoned
+            )
+        )
+    for end in ends:
+        assert end.frames_received == 60
+        assert end.results + end.errors + sum(drop.count for drop in end.drops) == 60
+    assert min(stats.processed, stats.errors.total(), stats.drops.total()) > 0

@@ -1,11 +1,14 @@
 """The threads: they pull, they answer on the event loop, they end when told to."""
 
 import asyncio
+import random
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import pytest
 from crowd.detector.v1 import detector_pb2 as pb
 
 from detector_service.scheduling.workers import Seat, Work, Workers
@@ -191,10 +194,10 @@ async def test_what_work_takes_is_measured() -> None:
     now[0] = 2.0
     gate.open.set()
     await desk.has(1)
-    part = desk.seat.caller.share
-    assert workers.expected_wait(part, 3) == 6.0
-    workers.doubt(part)
-    assert workers.expected_wait(part, 3) == 6.0 * 7 / 8
+    flow = desk.seat.caller.flow
+    assert workers.expected_wait(flow, 3) == 6.0
+    workers.refuse(flow)
+    assert workers.expected_wait(flow, 3) == 6.0 * 7 / 8
     await workers.close()
 
 
@@ -322,3 +325,62 @@ async def test_workers_that_close_keep_no_change_waiting() -> None:
     await changing
     gate.open.set()
     await closing
+
+
+class Reader(Desk):
+    """A caller that takes each answer at once."""
+
+    put = 0
+
+    def deliver(self, number: int, answer: tuple[int, str]) -> None:
+        """Take an answer, and be ready for the next."""
+        super().deliver(number, answer)
+        self.workers.release(self.seat)
+
+    def __init__(self, workers: Workers[int, tuple[int, str]]) -> None:
+        super().__init__(workers, capacity=2, max_in_flight=3)
+        self.workers = workers
+
+    @property
+    def told(self) -> int:
+        """Of how many jobs it learned what became of them."""
+        return len(self.answers) + len(self.dropped)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_each_job_is_answered_or_dropped_once(seed: int) -> None:
+    """While threads take them: whatever comes too late or is too much, whoever leaves, whatever else changes."""
+    gate, chance = Gate(), random.Random(seed)
+    gate.open.set()
+    workers = Workers([gate] * 4, max_bytes=100)
+    readers, gone = [Reader(workers) for _ in range(4)], list[tuple[Reader, int]]()
+    for job in range(2000):
+        place = chance.randrange(len(readers))
+        reader = readers[place]
+        patience = chance.choice([0.0, 0.0005, 60.0])
+        workers.put(
+            reader.seat, job, size=chance.randrange(60), expires=time.perf_counter() + patience
+        )
+        reader.put += 1
+        match chance.randrange(40):
+            case 0:
+                workers.leave(reader.seat)
+                gone.append((reader, reader.told))
+                readers[place] = Reader(workers)
+            case 1:
+                workers.resize(reader.seat, chance.randint(1, 3))
+            case 2:
+                workers.reweigh(reader.seat, chance.randint(1, 100))
+            case 3:
+                await workers.change([gate] * 4)
+            case number if number < 20:
+                await asyncio.sleep(0)
+    await until(lambda: all(reader.told == reader.put for reader in readers))
+    assert workers.waiting == 0
+    await workers.close()
+    for reader in readers:
+        assert sorted(number for number, _ in reader.answers) == list(range(len(reader.answers)))
+        jobs = [job for _, job in reader.answers] + [job for job, _ in reader.dropped]
+        assert len(set(jobs)) == len(jobs)
+    assert gone
+    assert all(reader.told == told for reader, told in gone)

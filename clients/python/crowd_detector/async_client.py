@@ -17,6 +17,7 @@ from crowd_detector._connection import Target, Tls
 from crowd_detector._conversation import Conversation, Patience
 from crowd_detector._flow import Flow, WhenFull
 from crowd_detector._messages import to_frame_error, to_models, to_result, to_stats
+from crowd_detector._metadata import Metadata, authorization, trace_context
 from crowd_detector._sources import Frames
 from crowd_detector._statuses import to_error
 from crowd_detector._times import to_duration
@@ -73,7 +74,7 @@ class AsyncDetectorClient:
             OSError: such a file cannot be read.
         """
         self._address: Final = address
-        self._metadata: Final = _authorization(token)
+        self._metadata: Final = authorization(token)
         self._timeout: Final = timeout
         self._target: Final = Target(address, tls)
         self._channel_: grpc.aio.Channel | None = None
@@ -165,6 +166,8 @@ class AsyncDetectorClient:
         *,
         settings: DetectionSettings | None = None,
         timeout: float | None = None,
+        traceparent: str = "",
+        tracestate: str = "",
     ) -> Result:
         """Look at one image.
 
@@ -172,6 +175,9 @@ class AsyncDetectorClient:
             image: the bytes of a JPEG, PNG or WebP file, its path, a `RawImage` or a `Frame`.
             settings: what shall differ from the service's own; a `Frame`'s own come first.
             timeout: seconds; None: the client's.
+            traceparent: the span that the service's own shall belong to, as W3C Trace Context writes it; a
+                `Frame`'s own comes first.
+            tracestate: likewise, what goes along with it.
 
         Raises:
             FrameError: the image cannot be looked at.
@@ -192,7 +198,11 @@ class AsyncDetectorClient:
             message.settings.CopyFrom(own)
         try:
             response = await self._ask(
-                self._service().Detect, pb.DetectRequest(frame=message), timeout, of_frame=True
+                self._service().Detect,
+                pb.DetectRequest(frame=message),
+                timeout,
+                of_frame=True,
+                also=trace_context(traceparent, tracestate),
             )
         except FrameError as error:
             error.frame_id, error.camera = message.frame_id, message.camera
@@ -205,6 +215,8 @@ class AsyncDetectorClient:
         *,
         settings: DetectionSettings | None = None,
         timeout: float | None = None,
+        traceparent: str = "",
+        tracestate: str = "",
     ) -> list[Result | FrameError]:
         """Look at several images in one call; all are held in memory.
 
@@ -212,6 +224,9 @@ class AsyncDetectorClient:
             images: as many as the service accepts in a call (32, unless its operator chose otherwise).
             settings: what shall differ from the service's own; a `Frame`'s own come first.
             timeout: seconds; None: the client's.
+            traceparent: the span that the service's own shall belong to, as W3C Trace Context writes it; a
+                `Frame`'s own comes first.
+            tracestate: likewise, what goes along with it.
 
         Returns:
             What became of each, in their order.
@@ -236,7 +251,12 @@ class AsyncDetectorClient:
         request = pb.BatchDetectRequest(
             frames=[frame_message(frame) for frame in frames], settings=settings_message(settings)
         )
-        response = await self._ask(self._service().BatchDetect, request, timeout)
+        response = await self._ask(
+            self._service().BatchDetect,
+            request,
+            timeout,
+            also=trace_context(traceparent, tracestate),
+        )
         return [
             to_result(outcome.result, frame)
             if outcome.HasField("result")
@@ -258,6 +278,8 @@ class AsyncDetectorClient:
         answer_timeout: float = 30.0,
         reconnect_timeout: float | None = 60.0,
         on_reconnect: Callable[[DetectorError, float], None] | None = None,
+        traceparent: str = "",
+        tracestate: str = "",
     ) -> AsyncStream:
         """Send a camera's frames as they come, and get their answers in the same order.
 
@@ -287,6 +309,9 @@ class AsyncDetectorClient:
                 connection counts as lost.
             reconnect_timeout: seconds after which a lost connection is given up; None: never.
             on_reconnect: told of each lost connection: why, and after how many seconds it is tried again.
+            traceparent: the span that the service's own of the stream shall belong to, as W3C Trace Context
+                writes it; each `Frame` has its own.
+            tracestate: likewise, what goes along with it.
 
         Returns:
             A stream to be iterated once; nothing is sent before.
@@ -312,6 +337,7 @@ class AsyncDetectorClient:
             raise ValueError(
                 "answer_timeout must be more than 0 seconds, and reconnect_timeout no less"
             )
+        metadata = (*self._metadata, *trace_context(traceparent, tracestate))
         flow = Flow(max_in_flight=max_in_flight, when_full=when_full)
         config = pb.StreamConfig(
             camera=camera,
@@ -325,7 +351,7 @@ class AsyncDetectorClient:
 
         def converse(deliver: Callable[[Result | FrameError], None]) -> Conversation:
             return Conversation(
-                lambda: self._service().StreamDetections(metadata=self._metadata),
+                lambda: self._service().StreamDetections(metadata=metadata),
                 lambda error: to_error(error, self._address),
                 flow,
                 config,
@@ -400,11 +426,17 @@ class AsyncDetectorClient:
         return detector_pb2_grpc.DetectorServiceStub(self._channel())
 
     async def _ask(
-        self, method: Any, request: Any, timeout: float | None = None, *, of_frame: bool = False
+        self,
+        method: Any,
+        request: Any,
+        timeout: float | None = None,
+        *,
+        of_frame: bool = False,
+        also: Metadata = (),
     ) -> Any:
         seconds = self._timeout if timeout is None else timeout
         try:
-            return await method(request, timeout=seconds, metadata=self._metadata)
+            return await method(request, timeout=seconds, metadata=(*self._metadata, *also))
         except grpc.aio.AioRpcError as error:
             raise to_error(error, self._address, of_frame=of_frame) from error
         except asyncio.CancelledError:
@@ -412,12 +444,3 @@ class AsyncDetectorClient:
             if not self._closed or (task is not None and task.cancelling()):
                 raise
             raise RuntimeError("the client was closed") from None
-
-
-def _authorization(token: str) -> tuple[tuple[str, str], ...]:
-    token = token.strip()  # as files end with a line's end
-    if not token:
-        return ()
-    if not token.isascii() or not token.isprintable():
-        raise ValueError("the token is not printable ASCII, so it cannot be sent")
-    return (("authorization", f"Bearer {token}"),)

@@ -107,6 +107,8 @@ class DetectorClient:
         *,
         settings: DetectionSettings | None = None,
         timeout: float | None = None,
+        traceparent: str = "",
+        tracestate: str = "",
     ) -> Result:
         """Look at one image.
 
@@ -114,6 +116,9 @@ class DetectorClient:
             image: the bytes of a JPEG, PNG or WebP file, its path, a `RawImage` or a `Frame`.
             settings: what shall differ from the service's own; a `Frame`'s own come first.
             timeout: seconds; None: the client's.
+            traceparent: the span that the service's own shall belong to, as W3C Trace Context writes it; a
+                `Frame`'s own comes first.
+            tracestate: likewise, what goes along with it.
 
         Raises:
             FrameError: the image cannot be looked at.
@@ -126,7 +131,15 @@ class DetectorClient:
             >>> result.bodies[0].confidence > 0.5
             True
         """
-        return self._portal.run(self._client.detect(image, settings=settings, timeout=timeout))
+        return self._portal.run(
+            self._client.detect(
+                image,
+                settings=settings,
+                timeout=timeout,
+                traceparent=traceparent,
+                tracestate=tracestate,
+            )
+        )
 
     def detect_batch(
         self,
@@ -134,6 +147,8 @@ class DetectorClient:
         *,
         settings: DetectionSettings | None = None,
         timeout: float | None = None,
+        traceparent: str = "",
+        tracestate: str = "",
     ) -> list[Result | FrameError]:
         """Look at several images in one call; all are held in memory.
 
@@ -141,6 +156,9 @@ class DetectorClient:
             images: as many as the service accepts in a call (32, unless its operator chose otherwise).
             settings: what shall differ from the service's own; a `Frame`'s own come first.
             timeout: seconds; None: the client's.
+            traceparent: the span that the service's own shall belong to, as W3C Trace Context writes it; a
+                `Frame`'s own comes first.
+            tracestate: likewise, what goes along with it.
 
         Returns:
             What became of each, in their order.
@@ -156,7 +174,13 @@ class DetectorClient:
             ('medium', 'UNSUPPORTED_IMAGE')
         """
         return self._portal.run(
-            self._client.detect_batch(images, settings=settings, timeout=timeout)
+            self._client.detect_batch(
+                images,
+                settings=settings,
+                timeout=timeout,
+                traceparent=traceparent,
+                tracestate=tracestate,
+            )
         )
 
     def stream(
@@ -173,6 +197,8 @@ class DetectorClient:
         answer_timeout: float = 30.0,
         reconnect_timeout: float | None = 60.0,
         on_reconnect: Callable[[DetectorError, float], None] | None = None,
+        traceparent: str = "",
+        tracestate: str = "",
     ) -> Stream:
         """Send a camera's frames as they come, and get their answers in the same order.
 
@@ -203,6 +229,9 @@ class DetectorClient:
             reconnect_timeout: seconds after which a lost connection is given up; None: never.
             on_reconnect: told of each lost connection: why, and after how many seconds it is tried again.
                 Called in the client's own thread, from which the client cannot be called.
+            traceparent: the span that the service's own of the stream shall belong to, as W3C Trace Context
+                writes it; each `Frame` has its own.
+            tracestate: likewise, what goes along with it.
 
         Returns:
             A stream to be iterated once; nothing is sent before.
@@ -229,6 +258,8 @@ class DetectorClient:
             answer_timeout=answer_timeout,
             reconnect_timeout=reconnect_timeout,
             on_reconnect=on_reconnect,
+            traceparent=traceparent,
+            tracestate=tracestate,
         )
         return Stream(stream, self._portal)
 

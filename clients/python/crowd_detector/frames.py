@@ -108,6 +108,9 @@ class Frame:
         capture_time: echoed; when the picture was taken.
         settings: for this frame only.
         context: anything of yours; it stays here, and comes back as ``result.frame.context``.
+        traceparent: the span that the service's own of this frame shall belong to, as W3C Trace Context writes
+            it; OpenTelemetry's ``propagate.inject`` gives it.
+        tracestate: likewise, what goes along with it.
 
     Example:
         >>> Frame(b"...", frame_id="0001", context={"page": 7}).frame_id
@@ -120,6 +123,8 @@ class Frame:
     capture_time: datetime | None = None
     settings: DetectionSettings | None = None
     context: Any = None
+    traceparent: str = ""
+    tracestate: str = ""
 
 
 #: A picture in any of the forms that the clients take: the bytes of a file, its path, or more.
@@ -155,7 +160,12 @@ def settings_message(settings: DetectionSettings | None) -> pb.DetectionSettings
 
 def frame_message(frame: Frame) -> pb.Frame:
     """Return a frame as a message."""
-    message = pb.Frame(frame_id=frame.frame_id, camera=frame.camera)
+    message = pb.Frame(
+        frame_id=frame.frame_id,
+        camera=frame.camera,
+        traceparent=frame.traceparent,
+        tracestate=frame.tracestate,
+    )
     if frame.settings is not None:
         message.settings.CopyFrom(settings_message(frame.settings))
     if frame.capture_time is not None:

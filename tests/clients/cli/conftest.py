@@ -28,7 +28,8 @@ def server() -> Iterator[str]:
     """A real service for all tests of the command."""
     process = subprocess.Popen(
         [sys.executable, "-m", "detector_service"],
-        env=os.environ | {"HOST": "127.0.0.1", "GRPC_PORT": "0", "LOG_FILE": os.devnull},
+        env=os.environ
+        | {"HOST": "127.0.0.1", "GRPC_PORT": "0", "ADMIN_PORT": "off", "LOG_FILE": os.devnull},
         stderr=subprocess.PIPE,
         text=True,
     )

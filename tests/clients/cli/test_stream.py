@@ -88,6 +88,19 @@ def test_sampling(detector: Detector, tmp_path: Path) -> None:
     assert [answer["frame_id"] for answer in lines(done.stdout)] == ["1", "6", "11", "16", "21"]
 
 
+def test_frames_that_would_be_late(detector: Detector, tmp_path: Path) -> None:
+    """No answer is there within a millisecond; within a minute all are, and no priority is in the way."""
+    video = make_video(tmp_path / "walk.mp4", EVEN)
+    hurried = detector("stream", video, "--max-age", "0.001")
+    assert len(lines(hurried.stdout)) < len(EVEN)
+    assert "late" in hurried.stderr
+    patient = detector("stream", video, "--max-age", "60", "--priority", "100")
+    assert len(lines(patient.stdout)) == len(EVEN)
+    wrong = detector("stream", video, "--priority", "101")
+    assert wrong.returncode == 2
+    assert "--priority" in wrong.stderr
+
+
 def test_standard_input(detector: Detector, tmp_path: Path) -> None:
     """A video from a pipe."""
     video = make_video(tmp_path / "walk.ts", EVEN, container="mpegts")

@@ -156,6 +156,26 @@ def stream(
             help="What is sent: raw pixels, JPEG, or raw where the service is on this machine.",
         ),
     ] = Encoding.AUTO,
+    priority: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=100,
+            metavar="NUMBER",
+            help="Its share of a service that has more to do than it can, beside streams of priority 10; "
+            "0 means 10 too.",
+        ),
+    ] = 0,
+    max_age: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            max=3600.0,
+            metavar="SECONDS",
+            show_default=False,
+            help="Drop frames whose answers would come later than this after them.",
+        ),
+    ] = None,
     confidence: Confidence = None,
     crowd_threshold: CrowdThreshold = None,
 ) -> None:
@@ -174,7 +194,9 @@ def stream(
     settings = DetectionSettings(confidence, crowd_threshold)
     command.run(
         connection,
-        command.Options(source, settings, save, as_json, watch, max_fps, encoding),
+        command.Options(
+            source, settings, save, as_json, watch, max_fps, encoding, priority, max_age
+        ),
     )
 
 

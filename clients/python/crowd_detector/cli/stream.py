@@ -51,6 +51,8 @@ class Options:
     watch: bool
     max_fps: float
     encoding: Encoding
+    priority: int
+    max_age: float | None  # seconds
 
 
 def run(connection: Connection, options: Options) -> None:
@@ -78,6 +80,8 @@ def run(connection: Connection, options: Options) -> None:
                 _frames(reader, options.max_fps, Encoder(options.encoding, connection.server)),
                 camera=source.name,
                 settings=options.settings,
+                priority=options.priority,
+                max_age=options.max_age,
                 when_full=WhenFull.NEWEST if reader.live else WhenFull.WAIT,
                 max_in_flight=_IN_FLIGHT_LARGE if reader.large else _IN_FLIGHT,
                 on_reconnect=outages.tell,
@@ -177,7 +181,7 @@ def _report(
     finally:
         saved = recording.close()
         summary = stream.summary
-        if summary.results + summary.errors:
+        if summary.results or summary.errors or summary.dropped:
             output.tell(summary_sentence(summary, time.monotonic() - began) + saved)
     if first_error is not None:
         raise Failure(

@@ -333,12 +333,22 @@ class Frame(_message.Message):
     ENCODED_FIELD_NUMBER: _builtins.int
     RAW_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
+    TRACESTATE_FIELD_NUMBER: _builtins.int
     frame_id: _builtins.str
     """Chosen by the client and echoed; any text up to 256 bytes; need not be unique."""
     camera: _builtins.str
     """The camera's name, up to 256 bytes; empty means the one in StreamConfig, if any."""
     encoded: _builtins.bytes
     """A JPEG, PNG or WebP file, not animated. EXIF orientation is applied."""
+    traceparent: _builtins.str
+    """The span that the frame's own shall belong to, as https://www.w3.org/TR/trace-context/ writes it. Where it is
+    empty, or malformed, the frame of a unary call belongs to the span in the call's metadata, and that of a
+    stream begins a trace, which is linked to the stream's. Spans are made where the service has a collector to
+    send them to.
+    """
+    tracestate: _builtins.str
+    """What others want to be passed on with traceparent; at most 512 bytes, or it is passed over."""
     @_builtins.property
     def capture_time(self) -> _timestamp_pb2.Timestamp:
         """When the picture was taken, by the client's clock; echoed, not interpreted."""
@@ -360,10 +370,12 @@ class Frame(_message.Message):
         encoded: _builtins.bytes = ...,
         raw: Global___RawImage | None = ...,
         settings: Global___DetectionSettings | None = ...,
+        traceparent: _builtins.str = ...,
+        tracestate: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capture_time", b"capture_time", "encoded", b"encoded", "image", b"image", "raw", b"raw", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["camera", b"camera", "capture_time", b"capture_time", "encoded", b"encoded", "frame_id", b"frame_id", "image", b"image", "raw", b"raw", "settings", b"settings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["camera", b"camera", "capture_time", b"capture_time", "encoded", b"encoded", "frame_id", b"frame_id", "image", b"image", "raw", b"raw", "settings", b"settings", "traceparent", b"traceparent", "tracestate", b"tracestate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_image: _TypeAlias = _typing.Literal["encoded", "raw"]  # noqa: Y015
     _WhichOneofArgType_image: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015

@@ -1,13 +1,17 @@
-"""How the process tells its supervisor that it serves, and that it ends: the protocol of sd_notify(3)."""
+"""How a process tells its supervisor that it serves, and that it ends: the protocol of sd_notify(3)."""
 
 import os
 import socket
 from contextlib import suppress
+from typing import Final
+
+VARIABLE: Final = "NOTIFY_SOCKET"
+READY: Final = b"READY=1"
 
 
 def say_ready() -> None:
     """Tell whoever supervises this process (detector-run, systemd), if anyone does, that it serves."""
-    _say(b"READY=1")
+    _say(READY)
 
 
 def say_stopping() -> None:
@@ -16,7 +20,7 @@ def say_stopping() -> None:
 
 
 def _say(what: bytes) -> None:
-    name = os.environ.get("NOTIFY_SOCKET")
+    name = os.environ.get(VARIABLE)
     if not name:
         return
     address = "\0" + name[1:] if name.startswith("@") else name

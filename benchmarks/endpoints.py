@@ -1,4 +1,4 @@
-"""A way into a contender that runs, and the order to the load generator to go it."""
+"""Where a contender that runs takes frames, and the order to the load generator to send it some."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,25 +10,25 @@ from benchmarks.children import Child, ChildFailedError
 from benchmarks.contender import Figures
 from benchmarks.setups import Setup
 
-#: The service's doors; its rows are named after them.
-DOORS: Final = ("stream", "unary", "ws-json", "ws-binary")
+#: The service's transports; its rows are named after them.
+TRANSPORTS: Final = ("stream", "unary", "ws-json", "ws-binary")
 
 _SLACK_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """One door of a contender.
+class Endpoint:
+    """One transport of a contender.
 
     Attributes:
         contender: as its rows are named.
-        door: how frames are sent.
+        transport: how frames are sent.
         address: where to.
         children: the processes that serve it, whose time and memory count.
     """
 
     contender: str
-    door: str
+    transport: str
     address: str
     children: tuple[Child, ...]
 
@@ -41,7 +41,7 @@ class Way:
         figures = generator.ask(
             "measure",
             limit=warm_up + seconds + _SLACK_SECONDS,
-            door=self.door,
+            transport=self.transport,
             address=self.address,
             pids=[child.process.pid for child in self.children],
             warm_up=warm_up,
@@ -55,12 +55,12 @@ class Way:
         return figures
 
 
-def service_ways(stack: ExitStack, folder: Path, setup: Setup) -> dict[str, Way]:
-    """Start the service, which ends with the stack; return its doors by name."""
+def service_endpoints(stack: ExitStack, folder: Path, setup: Setup) -> dict[str, Endpoint]:
+    """Start the service, which ends with the stack; return its transports by name."""
     detector, grpc_address, bridge, ws_address = service.start(stack, folder, setup)
     return {
-        door: Way(door, door, ws_address, (detector, bridge))
-        if door.startswith("ws-")
-        else Way(door, door, grpc_address, (detector,))
-        for door in DOORS
+        transport: Endpoint(transport, transport, ws_address, (detector, bridge))
+        if transport.startswith("ws-")
+        else Endpoint(transport, transport, grpc_address, (detector,))
+        for transport in TRANSPORTS
     }

@@ -1,24 +1,12 @@
-"""How a process tells its supervisor that it serves, and that it ends: the protocol of sd_notify(3)."""
+"""Where a supervisor hears that a child serves: the other end of `telemetry.readiness`."""
 
 import asyncio
-import os
 import socket
-from contextlib import suppress
 from typing import Final, Self
 
-VARIABLE: Final = "NOTIFY_SOCKET"
-_READY: Final = b"READY=1"
+from telemetry.readiness import READY
+
 _MOST_BYTES: Final = 4096
-
-
-def say_ready() -> None:
-    """Tell whoever supervises this process, if anyone does, that it serves."""
-    _say(_READY)
-
-
-def say_stopping() -> None:
-    """Tell them that it has begun to end."""
-    _say(b"STOPPING=1")
 
 
 class ReadySocket:
@@ -48,17 +36,5 @@ class ReadySocket:
         self._socket.close()
 
     def _read(self) -> None:
-        if _READY in self._socket.recv(_MOST_BYTES).split(b"\n"):
+        if READY in self._socket.recv(_MOST_BYTES).split(b"\n"):
             self.ready.set()
-
-
-def _say(what: bytes) -> None:
-    name = os.environ.get(VARIABLE)
-    if not name:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out, suppress(OSError):
-        out.sendto(what, _address(name))
-
-
-def _address(name: str) -> str:
-    return "\0" + name[1:] if name.startswith("@") else name

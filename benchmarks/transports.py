@@ -1,6 +1,6 @@
-"""The ways into a contender, as the load generator's streams see them: frames go in, answers come out.
+"""How frames get into a contender and answers out of it, as the load generator's streams see it.
 
-    door         speaks
+    transport    speaks
     stream       gRPC, a StreamDetections call
     unary        gRPC, a Detect call for each frame
     ws-json      WebSocket, JSON with base64
@@ -32,7 +32,7 @@ _CHANNEL: Final = (("grpc.use_local_subchannel_pool", 1),)
 _MOST_HEADERS: Final = 64 * 1024
 
 
-class DoorClosedError(Exception):
+class TransportError(Exception):
     """The contender refused a frame, or ended the connection."""
 
 
@@ -52,7 +52,7 @@ class Answer:
 
 
 class Connection(Protocol):
-    """One stream's way in and out."""
+    """One stream's connection to a contender."""
 
     async def send(self) -> None:
         """Send the next frame; return once there is room for another."""
@@ -88,7 +88,7 @@ class Grpc:
         """See Connection."""
         response = await self._call.read()
         if response is grpc.aio.EOF or not response.HasField("result"):
-            raise DoorClosedError(f"the stream answered {response}")
+            raise TransportError(f"the stream answered {response}")
         return Answer(
             response.result.frame.sequence - 1,
             len(response.result.faces) + len(response.result.bodies),
@@ -139,7 +139,7 @@ class WebSocket:
         """See Connection."""
         event = json.loads(await self._websocket.recv())
         if event["event"] != "detection_result":
-            raise DoorClosedError(f"a frame was refused: {str(event)[:300]}")
+            raise TransportError(f"a frame was refused: {str(event)[:300]}")
         data = event["data"]
         self._answered += 1
         return Answer(
@@ -181,7 +181,7 @@ class Calls:
         """See Connection."""
         answer = await self._answers.get()
         if isinstance(answer, Exception):
-            raise DoorClosedError(f"a frame was refused: {answer}") from answer
+            raise TransportError(f"a frame was refused: {answer}") from answer
         return answer
 
     async def close(self) -> None:
@@ -261,9 +261,9 @@ class _Http:
         self._writer.transport.abort()
 
 
-def messages(door: str, images: Sequence[bytes]) -> list[Any]:
+def messages(transport: str, images: Sequence[bytes]) -> list[Any]:
     """Return what is sent for each image."""
-    match door:
+    match transport:
         case "stream":
             return [
                 pb.StreamDetectionsRequest(frame=pb.Frame(encoded=image)).SerializeToString()
@@ -289,22 +289,22 @@ def messages(door: str, images: Sequence[bytes]) -> list[Any]:
             ]
         case "http-binary":
             return [_post("image/jpeg", image) for image in images]
-    raise ValueError(f"no door is called {door!r}")
+    raise ValueError(f"no transport is called {transport!r}")
 
 
-async def enter(
-    door: str, address: str, prepared: Sequence[Any], first: int, most_calls: int
+async def open_connection(
+    transport: str, address: str, prepared: Sequence[Any], first: int, most_calls: int
 ) -> Connection:
     """Connect.
 
     Args:
-        door: its name.
+        transport: its name.
         address: host:port.
-        prepared: what `messages` gave for this door.
+        prepared: what `messages` gave for this transport.
         first: which of them is sent first.
         most_calls: that are under way at once, where each frame is a call.
     """
-    match door:
+    match transport:
         case "stream":
             return Grpc(address, prepared, first)
         case "unary":
@@ -319,7 +319,7 @@ async def enter(
         case "http-json" | "http-binary":
             lines = [await _Http.connect(address) for _ in range(most_calls)]
             return Calls(lines, prepared, first)
-    raise ValueError(f"no door is called {door!r}")
+    raise ValueError(f"no transport is called {transport!r}")
 
 
 def _base64(image: bytes) -> str:

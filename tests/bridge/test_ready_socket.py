@@ -2,7 +2,8 @@
 
 import pytest
 
-from bridge.readiness import VARIABLE, ReadySocket, say_ready
+from bridge.ready_socket import ReadySocket
+from telemetry.readiness import VARIABLE, say_ready
 from tests.servers import until
 
 

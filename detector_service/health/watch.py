@@ -1,0 +1,206 @@
+"""Follows whether frames get results, and tells who must know."""
+
+import asyncio
+import math
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import structlog
+from crowd.detector.v1 import detector_pb2 as pb
+
+from detector_service.errors import ModelError
+from detector_service.health import probe
+from detector_service.health.judgement import (
+    Limits,
+    State,
+    Vitals,
+    judge,
+    probe_is_due,
+    stuck_workers,
+)
+from detector_service.rpc.frame_handler import Answer, Job
+from detector_service.scheduling.workers import Workers
+
+_log = structlog.get_logger()
+
+_LOOK_SECONDS: Final = 0.25  # between two judgements
+#: Seconds that a look may come late. Where one comes later, the process did not run (it was stopped, or its machine
+#: was), and nobody is to blame for what was not done meanwhile.
+_STALL_SECONDS: Final = 1.0
+_CALLS_SHOWN: Final = 12
+
+
+class HealthWatch:
+    """The service's health from its start to its end; for the event loop's thread.
+
+    Used in this order: `run` as a task, `prove` and `begin` once the models are loaded, `stop`.
+
+    Attributes:
+        stuck: set once a worker is stuck, for good.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        tell: Callable[[State], Awaitable[None]],
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Make it.
+
+        Args:
+            limits: how much is borne.
+            tell: is called with each new state but the first, which is LOADING.
+            clock: gives seconds; the workers' own.
+        """
+        self.stuck: Final = asyncio.Event()
+        self._limits: Final = limits
+        self._tell: Final = tell
+        self._clock: Final = clock
+        self._workers: Workers[Job, Answer] | None = None
+        self._begun = False
+        self._stopping = False
+        self._last_result = -math.inf
+        self._probed = -math.inf
+        self._resumed = -math.inf  # when the process last began to run again
+        self._told = State.LOADING
+
+    @property
+    def state(self) -> State:
+        """What the service is fit for at this moment."""
+        if self._stopping:
+            return State.STOPPING
+        return judge(self._vitals(), self._limits) if self._begun else State.LOADING
+
+    def saw(self, answer: Answer) -> None:
+        """Learn of an answer that a worker gave, whomever it was for."""
+        if isinstance(answer, pb.FrameResult):
+            self._last_result = self._clock()
+
+    async def prove(self, workers: Workers[Job, Answer]) -> None:
+        """Have these workers look at a first picture, and watch them from here on.
+
+        Raises:
+            ModelError: they have no result for it.
+        """
+        self._workers = workers
+        if not self._limits.interval:
+            return
+        answered: asyncio.Queue[Answer] = asyncio.Queue()
+        probe.look(workers, answered.put_nowait)
+        answer = await answered.get()
+        if isinstance(answer, pb.FrameError):
+            raise ModelError(f"a first picture had no result: {answer.message}")
+
+    async def begin(self) -> None:
+        """Tell that the service is ready, now that it takes frames."""
+        self._begun = True
+        self._last_result = self._clock()
+        await self._tell_news()
+
+    def stop(self) -> None:
+        """Learn that the service goes down."""
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Look again and again, until a worker is stuck."""
+        looked = self._clock()
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            looked = self._excuse_stall(looked)
+            await self._tell_news()
+            if self._workers is None:
+                continue
+            vitals = self._vitals()
+            if judge(vitals, self._limits) is State.STUCK:
+                self.stuck.set()
+                self._log_stuck(self._workers)
+                return
+            if self.state in (State.READY, State.FAILING) and probe_is_due(vitals, self._limits):
+                self._probe(self._workers)
+
+    def report(self) -> dict[str, Any]:
+        """Return what is known, to be JSON."""
+        known: dict[str, Any] = {"status": self.state}
+        if self._workers is not None:
+            vitals = self._vitals()
+            if self._begun:
+                known["seconds_since_result"] = round(vitals.since_result, 3)
+            known["workers"] = {
+                "count": self._workers.count,
+                "busy": len(vitals.in_work),
+                "stuck": stuck_workers(vitals, self._limits),
+            }
+        return known
+
+    def _vitals(self) -> Vitals:
+        now = self._clock()
+        in_work = self._workers.in_work() if self._workers is not None else {}
+        return Vitals(
+            since_result=now - self._last_result,
+            since_probe=now - self._probed,
+            in_work=[now - max(since, self._resumed) for since in in_work.values()],
+        )
+
+    def _excuse_stall(self, looked: float) -> float:
+        """Count no time in which the process did not run; return the time of this look."""
+        now = self._clock()
+        late = now - looked - _LOOK_SECONDS
+        if late > _STALL_SECONDS:
+            self._last_result += late
+            self._resumed = now
+        return now
+
+    async def _tell_news(self) -> None:
+        state = self.state
+        if state is self._told:
+            return
+        before, self._told = self._told, state
+        if state is State.FAILING:
+            seconds = self._vitals().since_result
+            _log.error(
+                "health.not_ready",
+                seconds=round(seconds, 3),
+                message=f"no frame has had a result for {seconds:.1f} s, nor has a picture of the service's own: each fails, "
+                "and frame.failed says why, or the engine is stuck, which WATCHDOG_TIMEOUT ends",
+            )
+        elif before is State.FAILING:
+            _log.info("health.ready_again")
+        await self._tell(state)
+
+    def _probe(self, workers: Workers[Job, Answer]) -> None:
+        self._probed = math.inf  # until its answer is there, there is no other
+
+        def done(_: Answer) -> None:
+            self._probed = self._clock()
+
+        probe.look(workers, done)
+
+    def _log_stuck(self, workers: Workers[Job, Answer]) -> None:
+        """Say which workers are stuck, and where in the code."""
+        frames = sys._current_frames()  # noqa: SLF001 - the documented way to other threads' stacks
+        for thread, since in workers.in_work().items():
+            seconds = self._clock() - max(since, self._resumed)
+            if seconds > self._limits.watchdog:
+                _log.critical(
+                    "worker.stuck",
+                    worker=thread.name,
+                    seconds=round(seconds, 3),
+                    at=_where(frames, thread),
+                    message="a frame takes longer than WATCHDOG_TIMEOUT allows, so the process ends; raise that where frames "
+                    "may take so long, or else tell whoever made the engine where it is stuck",
+                )
+
+
+def _where(frames: dict[int, FrameType], thread: threading.Thread) -> str:
+    """Return where in the code a thread is: the innermost call first, and what called it."""
+    frame = frames.get(thread.ident or 0)
+    stack = [] if frame is None else traceback.extract_stack(frame)
+    calls = [f"{each.name} ({Path(each.filename).name}:{each.lineno})" for each in reversed(stack)]
+    return " < ".join(calls[:_CALLS_SHOWN])

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from training import data, finders, networks
+from training import data, finders, networks, service_engines
 from training.accuracy import ClassFigures, measure
 from training.data import Picture
 from training.errors import TrainingError
@@ -77,11 +77,11 @@ def _finders(path: Path, size: int) -> Iterator[tuple[str, Any]]:
             )
 
         yield "ultralytics fp32", by_ultralytics
-    here, ways = finders.ways(path)
+    here, ways = service_engines.ways(path)
     for way in ways:
         yield (
             f"{way.engine} {way.precision}",
-            lambda way=way: finders.engine(path, way, here, size),
+            lambda way=way: service_engines.loaded(path, way, here, size),
         )
 
 

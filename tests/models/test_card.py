@@ -11,7 +11,7 @@ import pytest
 from detector_service.model_commands.surroundings import Way
 from tests.conftest import ROOT
 from tests.training.photographs import photographs
-from training import finders
+from training import service_engines
 from training.data import CLASSES
 from training.finders import Finder
 
@@ -37,8 +37,8 @@ PLACES = {
 def finder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finder]:
     """The file that ships, in the service's own engine, at 32 bits; a copy, so that nothing is built beside it."""
     model = Path(shutil.copy(MODELS / "crowd-n.onnx", tmp_path_factory.mktemp("card")))
-    here, _ = finders.ways(model)
-    with finders.engine(model, Way("openvino", "fp32"), here, 416) as (_, found):
+    here, _ = service_engines.ways(model)
+    with service_engines.loaded(model, Way("openvino", "fp32"), here, 416) as (_, found):
         yield found
 
 

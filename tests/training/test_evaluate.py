@@ -10,7 +10,7 @@ import pytest
 
 from detector_service.engines import openvino
 from tests.training import photographs, shards
-from training import evaluate, finders, networks
+from training import evaluate, finders, networks, service_engines
 from training.accuracy import Found
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
@@ -60,7 +60,7 @@ def test_the_size_of_the_input_is_the_one_asked_for(
     models: list[Path], labelled: photographs.Labelled
 ) -> None:
     """Whatever the model's own is: the same boxes as `predict`'s at that size."""
-    here, ways = finders.ways(models[1])
+    here, ways = service_engines.ways(models[1])
     network = networks.model(models[0])
 
     def best(found: Found) -> list[float]:
@@ -69,7 +69,7 @@ def test_the_size_of_the_input_is_the_one_asked_for(
     pixels = labelled[0].pixels
     answers = {}
     for size in (320, 640):
-        with finders.engine(models[1], ways[0], here, size) as (name, finder):
+        with service_engines.loaded(models[1], ways[0], here, size) as (name, finder):
             assert name == "openvino fp32"
             answers[size] = best(finder(pixels))
             theirs = best(finders.ultralytics(network, size)(pixels))

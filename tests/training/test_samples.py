@@ -1,13 +1,16 @@
 """A sample is a function of the seed and its number, whoever makes it and when."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 
+from tests.conftest import ROOT
 from tests.training import shards
 from training.augmentation import Augmentation
 from training.samples import Plan, batches
@@ -49,11 +52,28 @@ def test_a_run_can_go_on_anywhere() -> None:
     assert not equal(iter(rest), batches(PICTURES, replace(PLAN, seed=4), 2, 2, 0))
 
 
-# Python warns of forks beside threads; workers only use what survives one.
-@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_workers_make_the_same_samples() -> None:
-    """In the same order."""
-    assert equal(batches(PICTURES, PLAN, 0, 3, 0), batches(PICTURES, PLAN, 0, 3, 2))
+    """In the same order; in a process of its own, for what the other tests imported does not like forks."""
+    code = "from tests.training.test_samples import *; assert equal(*(batches(PICTURES, PLAN, 0, 3, workers) for workers in (0, 2)))"
+    path = os.pathsep.join(["protos", "clients/python", "."])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_run_brings_nothing_that_does_not_like_forks() -> None:
+    """gRPC, above all."""
+    code = "import sys, training.train; assert 'grpc' not in sys.modules"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_each_picture_comes_once_in_each_turn() -> None:

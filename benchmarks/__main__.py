@@ -181,7 +181,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             _write(_unfinished(options.out), {"date": began.isoformat(), "rows": rows})
 
     measured.run(started + 60 * plan.minutes - (0 if plan.quick else _AFTER_SECONDS), keep)
-    found = ratios.of(measured.rows)
+    found = ratios.of(measured.rows, machine.cores())
     extra: dict[str, Any] = {}
     if not plan.quick:
         extra = _afterwards(

@@ -1,15 +1,16 @@
-"""Contender "LitServe": its batching around Ultralytics' `predict`.
+"""Contenders "LitServe" and "LitServe, a worker a core": its batching around Ultralytics' `predict`.
 
-    python -m benchmarks.litserve_batching PORT FACE_WEIGHTS BODY_WEIGHTS
+    python -m benchmarks.litserve_batching PORT FACE_WEIGHTS BODY_WEIGHTS [--worker-a-core]
 
-As its guide has it: a LitAPI that decodes images from base64 in JSON, and LitServe makes batches of what
-waits. A worker process for each core, in which PyTorch has one thread: Ultralytics gives it one fewer than
-there are cores, so that a single worker would leave some idle. One file for faces and bodies is asked once.
+As its guide has it: a LitAPI that decodes images from base64 in JSON, LitServe makes batches of what waits,
+and one worker process runs them, with as many threads of PyTorch as Ultralytics gives it: one fewer than there
+are cores, so that some idle. With --worker-a-core, a worker process for each core, in which PyTorch has one
+thread. One file for faces and bodies is asked once.
 """
 
+import argparse
 import base64
 import signal
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,17 +28,18 @@ _WAIT_SECONDS: Final = 0.01
 class Detection(litserve.LitAPI):  # type: ignore[misc]  # not installed where types are checked
     """What the worker process does."""
 
-    def __init__(self, face: str, body: str, **how: Any) -> None:
+    def __init__(self, face: Path, body: Path, *, one_thread: bool, **how: Any) -> None:
         super().__init__(**how)
         self._weights: Final = (face, body)
+        self._one_thread: Final = one_thread
 
     def setup(self, device: str) -> None:
         """Load the models."""
         del device
-        face, body = self._weights
-        self._models = Models(Path(face), Path(body), once_if_same=True)
+        self._models = Models(*self._weights, once_if_same=True)
         self._models.predict([np.zeros((720, 1280, 3), np.uint8)] * _BATCH)
-        torch.set_num_threads(1)  # after the first call, for that sets it
+        if self._one_thread:
+            torch.set_num_threads(1)  # after the first call, for that sets it
 
     def decode_request(self, request: litserve.Request) -> Image:
         """Return a request's image; LitServe has read its JSON."""
@@ -60,14 +62,32 @@ class Detection(litserve.LitAPI):  # type: ignore[misc]  # not installed where t
         return output
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Serve until told to end."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.litserve_batching")
+    parser.add_argument("port", type=int)
+    parser.add_argument("face", type=Path)
+    parser.add_argument("body", type=Path)
+    parser.add_argument("--worker-a-core", action="store_true")
+    options = parser.parse_args()
     # LitServe ends its processes where it is interrupted; told to end, it would leave them behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    api = Detection(*sys.argv[2:4], max_batch_size=_BATCH, batch_timeout=_WAIT_SECONDS)
-    litserve.LitServer(api, accelerator="cpu", workers_per_device=machine.cores()).run(
+    api = Detection(
+        options.face,
+        options.body,
+        one_thread=options.worker_a_core,
+        max_batch_size=_BATCH,
+        batch_timeout=_WAIT_SECONDS,
+    )
+    how = {"workers_per_device": machine.cores()} if options.worker_a_core else {}
+    litserve.LitServer(api, accelerator="cpu", **how).run(
         host="127.0.0.1",
-        port=int(sys.argv[1]),
+        port=options.port,
         num_api_servers=1,
         log_level="warning",
         generate_client_file=False,
     )
+
+
+if __name__ == "__main__":
+    main()

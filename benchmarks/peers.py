@@ -2,7 +2,7 @@
 
 import importlib.util
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,8 @@ class Peer:
         ready: the path that answers with 200 once it serves.
         packages: what has to be installed.
         memory_gib: what has to be free.
+        options: of the program.
+        all_loads: whether it is measured at more than what its ratio is taken from.
     """
 
     name: str
@@ -35,6 +37,8 @@ class Peer:
     ready: str
     packages: tuple[str, ...]
     memory_gib: float
+    options: tuple[str, ...] = ()
+    all_loads: bool = True
 
     def missing(self) -> str | None:
         """Return why it cannot be measured here, or None."""
@@ -54,7 +58,7 @@ class Peer:
             setup: what it serves.
         """
         port = free_port()
-        arguments = [str(port), str(setup.face_weights), str(setup.body_weights)]
+        arguments = [str(port), str(setup.face_weights), str(setup.body_weights), *self.options]
         child = Child(
             folder, ["-m", f"benchmarks.{self.module}", *arguments], os.environ | quiet(folder)
         )
@@ -83,7 +87,20 @@ PROTOTYPE: Final = Peer(
     "prototype", "prototype", "ws-json", "/health", ("starlette", "uvicorn", "ultralytics"), 2
 )
 LITSERVE: Final = Peer(
-    "LitServe", "litserve_batching", "http-json", "/health", ("litserve", "ultralytics"), 3
+    "LitServe",
+    "litserve_batching",
+    "http-json",
+    "/health",
+    ("litserve", "ultralytics"),
+    2,
+    all_loads=False,
+)
+LITSERVE_TUNED: Final = replace(
+    LITSERVE,
+    name="LitServe, a worker a core",
+    memory_gib=3,
+    options=("--worker-a-core",),
+    all_loads=True,
 )
 RAY: Final = Peer("Ray Serve", "ray_batching", "http-binary", "/predict", ("ray", "ultralytics"), 5)
-PEERS: Final = (PROTOTYPE, LITSERVE, RAY)
+PEERS: Final = (PROTOTYPE, LITSERVE, LITSERVE_TUNED, RAY)

@@ -11,6 +11,8 @@ T = TypeVar("T")
 STREAMS: Final = (1, 4, 16, 50)
 #: The number of streams that ratios between contenders are taken at.
 MAIN: Final = 16
+#: The service's transport that is measured most, and that says what the service can answer.
+MAIN_TRANSPORT: Final = "stream"
 
 IDLE: Final = "idle"
 HALF: Final = "half"
@@ -19,8 +21,9 @@ TWICE: Final = "twice"
 FAIRNESS: Final = "fairness"
 CALIBRATION: Final = "calibration"
 
-#: Frames that are due, by those that the contender was found to answer: a fifth too many saturates it.
-_SHARE: Final = {HALF: 0.5, SATURATION: 1.2, CALIBRATION: 1.2, TWICE: 2.0}
+#: Frames that are due, by those that the contender was found to answer. A tenth too many saturates it;
+#: more would only cost it and the load generator time for what is dropped, which the limit does not pay.
+_SHARE: Final = {HALF: 0.5, SATURATION: 1.1, CALIBRATION: 1.2, TWICE: 2.0}
 #: A contender that leaves less than this share unanswered was not saturated.
 SATURATED_SHARE: Final = 0.03
 _IDLE_RATE: Final = 5.0
@@ -61,24 +64,39 @@ class Cell:
     load: str
 
 
+#: What ratios between contenders are taken from.
+MAIN_CELL: Final = Cell(MAIN, SATURATION)
+_ALL_LOADS: Final = (
+    *(Cell(streams, SATURATION) for streams in STREAMS),
+    Cell(MAIN, HALF),
+    Cell(MAIN, TWICE),
+)
+
+
 def cells(setup: str, transport: str, *, quick: bool) -> list[Cell]:
-    """Return what is measured of a contender over one of its transports.
+    """Return what is measured of the service over one of its transports.
 
     Args:
         setup: its name.
-        transport: "stream" is measured most.
+        transport: the main one is measured most.
         quick: whether to measure only what the quick ratios need.
     """
-    main = Cell(MAIN, SATURATION)
     if quick:
-        return [main]
-    if setup != EMBEDDED and transport != "stream":
-        return [main]
-    wanted = [Cell(streams, SATURATION) for streams in STREAMS]
-    wanted += [Cell(MAIN, HALF), Cell(MAIN, TWICE)]
-    if transport == "stream":
-        wanted += [Cell(1, IDLE), Cell(_FAIRNESS_STREAMS, FAIRNESS)]
-    return wanted
+        return [MAIN_CELL]
+    if transport == MAIN_TRANSPORT:
+        return [*_ALL_LOADS, Cell(1, IDLE), Cell(_FAIRNESS_STREAMS, FAIRNESS)]
+    return list(_ALL_LOADS) if setup == EMBEDDED else [MAIN_CELL]
+
+
+def peer_cells(setup: str, number: int, *, all_loads: bool) -> list[Cell]:
+    """Return what is measured of a peer in a round: what no ratio needs only in every second one.
+
+    Args:
+        setup: its name.
+        number: of the round, from 1; odd ones are long.
+        all_loads: whether it is measured at more than what its ratio is taken from.
+    """
+    return list(_ALL_LOADS) if all_loads and setup == EMBEDDED and number % 2 else [MAIN_CELL]
 
 
 def rates(cell: Cell, capacity: float) -> list[float]:

@@ -31,7 +31,7 @@ _AGES: Final = (("age_p50_ms", "p50"), ("age_p95_ms", "p95"), ("age_p99_ms", "p9
 _COLOURS: Final = dict(
     zip(
         (*TRANSPORTS, *(peer.name for peer in peers.PEERS)),
-        ("#08306b", "#2171b5", "#6baed6", "#c6dbef", "#a63603", "#f16913", "#fdae6b"),
+        ("#08306b", "#2171b5", "#6baed6", "#c6dbef", "#a63603", "#d94801", "#f16913", "#fdae6b"),
         strict=True,
     )
 )
@@ -89,7 +89,7 @@ def _old(rows: Sequence[dict[str, Any]], folder: Path) -> Path:
             for row in rows
             if row["load"] == load and row["streams"] == MAIN and "age_p50_ms" in row
         ]
-        names = [row["contender"] for row in found]
+        names = [row["contender"].replace(", ", ",\n") for row in found]
         for key, label in _AGES:
             axes.plot(names, [row[key] for row in found], "o", label=label)
         axes.set_yscale("log")

@@ -40,8 +40,13 @@ _PREFIXES: Final = {EMBEDDED: "", TWO_MODELS: TWO_MODELS_PREFIX}
 _FAIREST_LAG: Final = 3.0  # times the idle median, beyond one camera interval
 
 
-def of(rows: Sequence[Figures]) -> dict[str, float]:
-    """Return all ratios that these rows have the figures for."""
+def of(rows: Sequence[Figures], cores: int) -> dict[str, float]:
+    """Return all ratios that these rows have the figures for.
+
+    Args:
+        rows: of a run.
+        cores: of the machine that gave them.
+    """
     found = {}
     for setup, prefix in _PREFIXES.items():
         by_round: dict[int, list[Figures]] = {}
@@ -50,11 +55,13 @@ def of(rows: Sequence[Figures]) -> dict[str, float]:
                 by_round.setdefault(row["round"], []).append(row)
         for name, ratio in _RATIOS.items():
             values = [
-                value for one in by_round.values() if (value := ratio(_Round(one))) is not None
+                value
+                for one in by_round.values()
+                if (value := ratio(_Round(one, cores))) is not None
             ]
             if values:
                 found[prefix + name] = median(values)
-        spread = _spread([_Round(one) for one in by_round.values()])
+        spread = _spread([_Round(one, cores) for one in by_round.values()])
         if spread is not None:
             found[prefix + "cpu_per_frame_spread"] = spread
     return found
@@ -88,9 +95,15 @@ def void(found: dict[str, float]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Round:
-    """The rows of one round and one set-up."""
+    """The rows of one round and one set-up.
+
+    Attributes:
+        rows: the measurements.
+        cores: of the machine.
+    """
 
     rows: Sequence[Figures]
+    cores: int
 
     def figure(self, contender: str, load: str, streams: int, name: str) -> float | None:
         """Return a figure's mean over the measurements of a contender; None where there is none."""
@@ -126,6 +139,19 @@ def _quotient(above: float | None, below: float | None) -> float | None:
 
 def _against(theirs: str, their_streams: int, ours: str = "stream", streams: int = MAIN) -> _Ratio:
     return lambda one: _quotient(one.fps(ours, streams), one.fps(theirs, their_streams))
+
+
+def _inprocess_share(one: _Round) -> float | None:
+    """Return frames a second by the cores that there were for them, to the limit's.
+
+    The stream had those that the load generator left, the limit had all.
+    """
+    generator = one.stream("generator_cpu_percent", SATURATION, MAIN)
+    if generator is None:
+        return None
+    left = (one.cores - generator / 100) / one.cores
+    raw = _quotient(one.fps("stream"), one.fps(IN_PROCESS, 0))
+    return _quotient(raw, left)
 
 
 def _half_load(one: _Round) -> float | None:
@@ -170,10 +196,12 @@ def _spread(rounds: Sequence[_Round]) -> float | None:
 
 _RATIOS: Final[dict[str, _Ratio]] = {
     "stream_vs_inprocess": _against(IN_PROCESS, 0),
+    "stream_vs_inprocess_share": _inprocess_share,
     "stream_1_vs_inprocess": _against(IN_PROCESS, 0, streams=1),
     "stream_4_vs_inprocess": _against(IN_PROCESS, 0, streams=4),
     "stream_vs_prototype": _against(peers.PROTOTYPE.name, MAIN),
     "stream_vs_litserve": _against(peers.LITSERVE.name, MAIN),
+    "stream_vs_litserve_tuned": _against(peers.LITSERVE_TUNED.name, MAIN),
     "stream_vs_ray": _against(peers.RAY.name, MAIN),
     "unary_vs_stream": _against("stream", MAIN, "unary"),
     "ws_json_vs_stream": _against("stream", MAIN, "ws-json"),

@@ -22,7 +22,7 @@ _COLUMNS: Final = (
     ("others_percent", "others' CPU %", "13.1f"),
 )
 _KEYS: Final = ("setup", "contender", "load", "streams")
-_NAME_WIDTH: Final = 34
+_NAME_WIDTH: Final = 42
 _QUIET_PERCENT: Final = 5
 _LATE_MS: Final = 20.0
 #: Contenders see the same frames, but not each of them as often, and compute in other precisions.

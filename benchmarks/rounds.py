@@ -13,17 +13,21 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import machine, peers
+from benchmarks.capacity import Capacity
 from benchmarks.children import Child, ChildFailedError
 from benchmarks.contender import Figures
 from benchmarks.endpoints import Endpoint, service_endpoints
 from benchmarks.plan import (
     CALIBRATION,
     MAIN,
+    MAIN_CELL,
+    MAIN_TRANSPORT,
     SATURATED_SHARE,
     SATURATION,
     Cell,
     Plan,
     cells,
+    peer_cells,
     rates,
     turned,
 )
@@ -37,6 +41,7 @@ _LOAD_SECONDS: Final = 120.0
 _SLACK_SECONDS: Final = 60.0
 _SETTLE_SECONDS: Final = 0.3  # threads of who was measured before may spin a little
 _ATTEMPTS: Final = 3
+_CALIBRATIONS: Final = 2
 _WORKERS_A_CORE: Final = (1, 2, 3)
 
 
@@ -71,7 +76,7 @@ class Rounds:
         self._stack: Final = ExitStack()
         self._inside: Final[dict[str, tuple[Child, int]]] = {}
         self._predicts: Final[dict[str, Child]] = {}
-        self._capacity: Final[dict[tuple[str, str], float]] = {}
+        self._capacity: Final[dict[tuple[str, str], Capacity]] = {}
         self._limit: Final[dict[str, float]] = {}
 
     def run(self, ends: float, keep: Callable[[Sequence[Figures]], None]) -> None:
@@ -138,11 +143,12 @@ class Rounds:
             for transport, endpoint in endpoints.items():
                 if self._plan.quick and transport == "unary":
                     continue
-                if (setup.name, SERVICE) not in self._capacity:
-                    self._calibrate(setup, SERVICE, endpoint)
+                capacity = self._capacity_of(setup, SERVICE, endpoint)
                 wanted = cells(setup.name, transport, quick=self._plan.quick)
                 for cell in turned(wanted, number):
-                    self._cell(number, setup, SERVICE, endpoint, cell)
+                    figures = self._cell(number, setup, endpoint, cell, capacity.fps)
+                    if cell == MAIN_CELL and transport == MAIN_TRANSPORT:
+                        capacity.add(figures["fps"])
         self._inside_limit(number, setup)
 
     def _peer(self, number: int, setup: Setup, peer: peers.Peer) -> None:
@@ -170,29 +176,39 @@ class Rounds:
             peer.wait(child, address)
             child.settle()
             endpoint = Endpoint(peer.name, peer.transport, address, (child,))
-            if (setup.name, peer.name) not in self._capacity:
-                self._calibrate(setup, peer.name, endpoint)
-            for cell in turned(cells(setup.name, peer.transport, quick=False), number):
-                self._cell(number, setup, peer.name, endpoint, cell)
+            capacity = self._capacity_of(setup, peer.name, endpoint)
+            wanted = peer_cells(setup.name, number, all_loads=peer.all_loads)
+            for cell in turned(wanted, number):
+                figures = self._cell(number, setup, endpoint, cell, capacity.fps)
+                if cell == MAIN_CELL:
+                    capacity.add(figures["fps"])
 
-    def _calibrate(self, setup: Setup, name: str, endpoint: Endpoint) -> None:
-        """Find out how many frames a second are answered where more than the machine could do are due."""
-        cell = Cell(MAIN, CALIBRATION)
-        figures = self._ask(endpoint, cell, self._limit[setup.name], 0)
-        if not figures["fps"]:
-            raise ChildFailedError(f"{name}: no frame was answered")
-        self._note(0, setup, name, cell, figures)
-        self._capacity[setup.name, name] = figures["fps"]
+    def _capacity_of(self, setup: Setup, name: str, endpoint: Endpoint) -> Capacity:
+        """Return what is known; at first, find out what is answered of more than the machine could do."""
+        if (setup.name, name) not in self._capacity:
+            cell = Cell(MAIN, CALIBRATION)
+            answered = []
+            for _ in range(_CALIBRATIONS):
+                figures = self._ask(endpoint, cell, self._limit[setup.name], 0)
+                self._note(0, setup, name, cell, figures)
+                answered.append(figures["fps"])
+            capacity = Capacity(answered)
+            if not capacity.fps:
+                raise ChildFailedError(f"{name}: no frame was answered")
+            self._capacity[setup.name, name] = capacity
+        return self._capacity[setup.name, name]
 
-    def _cell(self, number: int, setup: Setup, name: str, endpoint: Endpoint, cell: Cell) -> None:
-        """Measure; again, where the contender answers more than was found, and so was not saturated."""
+    def _cell(
+        self, number: int, setup: Setup, endpoint: Endpoint, cell: Cell, capacity: float
+    ) -> Figures:
+        """Measure; again with more, where the contender answers what it was thought not to."""
         for _ in range(_ATTEMPTS):
-            known = self._capacity[setup.name, name]
-            figures = self._ask(endpoint, cell, known, number)
-            self._capacity[setup.name, name] = max(known, figures["fps"])
+            figures = self._ask(endpoint, cell, capacity, number)
             if cell.load != SATURATION or figures["unanswered_share"] >= SATURATED_SHARE:
                 break
+            capacity = max(capacity, figures["fps"])
         self._note(number, setup, endpoint.contender, cell, figures)
+        return figures
 
     def _ask(self, endpoint: Endpoint, cell: Cell, capacity: float, seed: int) -> Figures:
         time.sleep(_SETTLE_SECONDS)

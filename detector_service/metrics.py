@@ -75,6 +75,16 @@ def observe_stats(meter: Meter, stats: Stats) -> None:
     )
 
 
+def observe_health(meter: Meter, ready: Callable[[], bool]) -> None:
+    """Have a meter tell whether the service is ready."""
+    meter.create_observable_gauge(
+        "crowd_detector.ready",
+        [reading(lambda: int(ready()))],
+        "",
+        "Whether frames get results: 1, or 0.",
+    )
+
+
 def observe_workers(meter: Meter, workers: Workers[Any, Any]) -> None:
     """Have a meter tell of the workers, and of what waits for them."""
 

@@ -24,7 +24,7 @@ from detector_service.detection.detector import Detector
 from detector_service.errors import ConfigurationError, ModelError
 from detector_service.health.judgement import Limits, State
 from detector_service.health.watch import HealthWatch
-from detector_service.metrics import observe_models, observe_stats, observe_workers
+from detector_service.metrics import observe_health, observe_models, observe_stats, observe_workers
 from detector_service.performance import difference
 from detector_service.pipeline import FrameLimits, Pipeline
 from detector_service.rpc.admin import AdminServicer
@@ -85,6 +85,7 @@ class DetectorServer:
         self._watch: Final = HealthWatch(
             Limits(settings.health_interval, settings.watchdog_timeout), self._tell
         )
+        observe_health(self._meter, lambda: self._watch.state is State.READY)
         endpoints: dict[str, Endpoint] = {"/health/live": _live, "/health/ready": self._ready}
         if metrics is not None:
             endpoints["/metrics"] = _page(metrics)

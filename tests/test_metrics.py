@@ -143,8 +143,20 @@ async def test_a_reload_takes_no_batches_back() -> None:
 
 
 async def test_before_the_models_serve_there_is_a_page() -> None:
-    """Whoever looks on learns that the process lives."""
+    """Whoever looks on learns that the process lives, and that it is not ready."""
     async with telling(load=False) as running:
         page = await page_of(running)
+    assert value(page, "crowd_detector_ready") == 0
     assert value(page, "crowd_detector_frames_received_total") == 0
     assert "crowd_detector_model_info" not in page
+
+
+async def test_readiness_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As health has it: an engine that only fails takes it away."""
+    monkeypatch.setitem(engines._REGISTRY, "openvino", gated.REGISTRATION)
+    async with telling(health_interval=0.1) as running:
+        assert value(await page_of(running), "crowd_detector_ready") == 1
+        gated.faults.fail_with = RuntimeError("CUDA error: an illegal memory access")
+        async with asyncio.timeout(60):
+            while value(await page_of(running), "crowd_detector_ready"):
+                await asyncio.sleep(0.1)

@@ -3,12 +3,10 @@
 from typing import NamedTuple
 
 import pytest
-from crowd.detector.v1 import detector_pb2 as pb
 
-from tests.bridge.bridges import client
-from tests.servers import connected, service_process, serving, until
-from tests.telemetry.fake_nvml import FakeNvml
-from tests.telemetry.metrics_receiver import MetricsReceiver, receiving
+from tests.both import both_telling
+from tests.servers import until
+from tests.telemetry.metrics_receiver import MetricsReceiver
 from tests.telemetry.pages import Page, scrape, value
 from tests.test_docs import table
 
@@ -75,34 +73,11 @@ async def test_what_is_listed_is_exported_and_what_is_exported_is_listed(
     monkeypatch: pytest.MonkeyPatch, photo: bytes
 ) -> None:
     """By a detector with a GPU and with batches, and by a bridge with two workers, both with a collector."""
-    monkeypatch.setattr("detector_service.server.find_nvml", lambda: FakeNvml(1))
-    async with receiving() as collector:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint)
-        monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "100")
-        async with (
-            serving(admin_port=0) as detector,
-            connected(detector.address) as stub,
-            service_process(
-                module="bridge",
-                BRIDGE_WORKERS="2",
-                DETECTOR_ADDRESS=detector.address,
-                OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint,
-            ) as bridge,
-        ):
-            models = detector.server._detector
-            assert models is not None
-            models.models[0].engine.batches[8] += 1  # as an engine with batches does
-            await bridge.serves("bridge.serving")
-            async with client(f"ws://{bridge.address}/ws") as browser:
-                await browser.send_frame(photo, timestamp=1_640_995_200_000)
-                await browser.result()
-            frame = pb.Frame(encoded=photo)
-            frame.capture_time.GetCurrentTime()
-            await stub.Detect(pb.DetectRequest(frame=frame))
-            of_detector = await scrape(f"http://127.0.0.1:{detector.server.admin_port}/metrics")
-            of_bridge = await scrape(f"http://{bridge.address}/metrics")
-            await until(lambda: received_units(collector).keys() >= listed_units().keys())
+    async with both_telling(monkeypatch, photo) as both:
+        of_detector = await scrape(f"http://{both.detector}/metrics")
+        of_bridge = await scrape(f"http://{both.bridge}/metrics")
+        await until(lambda: received_units(both.collector).keys() >= listed_units().keys())
     assert exported(of_detector) == listed("The detector", "Both")
     assert exported(of_bridge) == listed("The bridge", "Both")
-    assert received_units(collector) == listed_units()
+    assert received_units(both.collector) == listed_units()
     assert value(of_detector, "hw_gpu_utilization") == 0.75

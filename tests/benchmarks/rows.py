@@ -39,7 +39,14 @@ def a_round(
     return [
         row("in-process limit", 190.0, streams=0, **where),
         *(
-            row("stream", stream, streams=streams, cpu_ms_per_frame=cost, **where)
+            row(
+                "stream",
+                stream,
+                streams=streams,
+                cpu_ms_per_frame=cost,
+                generator_cpu_percent=20.0,
+                **where,
+            )
             for streams, cost in costs.items()
         ),
         row("stream", 90.0, load=HALF, age_p99_ms=30.0, **where),
@@ -61,5 +68,6 @@ def a_round(
         row("prototype", 20.0, **where),
         row("predict loop", 19.0, streams=0, **where),
         row("LitServe", 45.0, **where),
+        row("LitServe, a worker a core", 60.0, **where),
         row("Ray Serve", 30.0, **where),
     ]

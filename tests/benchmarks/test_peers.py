@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from benchmarks.peers import PROTOTYPE
+from benchmarks.peers import LITSERVE, LITSERVE_TUNED, PEERS, PROTOTYPE
 
 
 def test_a_peer_that_is_not_installed_is_left_out_with_the_reason() -> None:
@@ -17,3 +17,10 @@ def test_a_peer_that_does_not_fit_the_memory_is_left_out_with_the_reason() -> No
 
 def test_nothing_else_keeps_a_peer_out() -> None:
     assert replace(PROTOTYPE, packages=(), memory_gib=0).missing() is None
+
+
+def test_litserve_is_measured_as_its_guide_has_it_and_with_a_worker_a_core() -> None:
+    assert {LITSERVE, LITSERVE_TUNED} <= set(PEERS)
+    assert LITSERVE.options == ()
+    assert LITSERVE_TUNED.module == LITSERVE.module
+    assert LITSERVE_TUNED.options == ("--worker-a-core",)

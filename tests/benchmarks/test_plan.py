@@ -6,19 +6,20 @@ from benchmarks.plan import (
     FAIRNESS,
     HALF,
     IDLE,
-    MAIN,
+    MAIN_CELL,
     SATURATION,
     STREAMS,
     TWICE,
     Cell,
     cells,
+    peer_cells,
     rates,
     turned,
 )
 from benchmarks.setups import EMBEDDED, TWO_MODELS
 
 
-@pytest.mark.parametrize(("load", "share"), [(HALF, 0.5), (SATURATION, 1.2), (TWICE, 2.0)])
+@pytest.mark.parametrize(("load", "share"), [(HALF, 0.5), (SATURATION, 1.1), (TWICE, 2.0)])
 @pytest.mark.parametrize("streams", STREAMS)
 def test_a_load_is_a_share_of_what_the_contender_answers(
     load: str, share: float, streams: int
@@ -41,22 +42,33 @@ def test_one_stream_floods_and_the_others_ask_for_a_little_more_than_their_share
 
 
 def test_all_numbers_of_streams_are_saturated_with_the_embedded_model() -> None:
-    for transport in ("stream", "ws-json", "http-json"):
-        saturated = [
-            c.streams for c in cells(EMBEDDED, transport, quick=False) if c.load == SATURATION
-        ]
-        assert saturated == list(STREAMS)
+    measured = [cells(EMBEDDED, transport, quick=False) for transport in ("stream", "ws-json")]
+    measured.append(peer_cells(EMBEDDED, 1, all_loads=True))
+    for each in measured:
+        assert [c.streams for c in each if c.load == SATURATION] == list(STREAMS)
 
 
 def test_the_stream_is_measured_alike_with_two_models_and_the_others_where_ratios_are_taken() -> (
     None
 ):
     assert cells(TWO_MODELS, "stream", quick=False) == cells(EMBEDDED, "stream", quick=False)
-    assert cells(TWO_MODELS, "http-json", quick=False) == [Cell(MAIN, SATURATION)]
+    assert cells(TWO_MODELS, "ws-json", quick=False) == [MAIN_CELL]
+    assert peer_cells(TWO_MODELS, 1, all_loads=True) == [MAIN_CELL]
+
+
+def test_what_no_ratio_needs_of_a_peer_is_measured_in_every_second_round() -> None:
+    counts = [len(peer_cells(EMBEDDED, number, all_loads=True)) for number in (1, 2, 3, 4)]
+    assert counts[0] == counts[2] > counts[1] == counts[3] == 1
+
+
+def test_what_a_ratio_is_taken_from_is_measured_in_every_round() -> None:
+    for number in (1, 2):
+        for all_loads in (True, False):
+            assert MAIN_CELL in peer_cells(EMBEDDED, number, all_loads=all_loads)
 
 
 def test_a_quick_run_measures_each_transport_once() -> None:
-    assert cells(EMBEDDED, "stream", quick=True) == [Cell(MAIN, SATURATION)]
+    assert cells(EMBEDDED, "stream", quick=True) == [MAIN_CELL]
 
 
 @given(st.lists(st.integers(), min_size=1), st.integers(1, 50))

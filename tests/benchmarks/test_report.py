@@ -17,6 +17,7 @@ def test_a_figure_that_some_rounds_lack_is_the_median_of_the_others() -> None:
 def test_the_table_has_a_line_for_every_measurement() -> None:
     table = report.table(a_round())
     assert "LitServe, 16, saturation" in table
+    assert "LitServe, a worker a core, 16, saturation" in table
     assert "stream, 16, half" in table
     assert len(table.splitlines()) == 1 + len(report.medians(a_round()))
 

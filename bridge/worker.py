@@ -32,7 +32,7 @@ async def serve(settings: Settings, otel: OtelSettings, shared: Shared | None = 
     """
     stop = _stop_on_signals()
     metrics = Metrics("crowd-bridge", otel)
-    tracer = tracing.start("crowd-bridge", otel)
+    tracer = tracing.start("crowd-bridge", otel, metrics)
     server = BridgeServer(settings, metrics, shared, tracer=tracer)
     port = await server.listen()
     try:

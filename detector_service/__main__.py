@@ -1,7 +1,7 @@
 """``detector-service``: reads the settings, serves until it is told to stop.
 
 Exit codes: 0 after a drain; 1 where a model cannot be loaded; 2 where a setting is not acceptable; 70 where the
-engine is stuck; 128 + the signal's number where a second signal cut the drain short.
+engine is stuck, or always fails; 128 + the signal's number where a second signal cut the drain short.
 """
 
 import argparse
@@ -83,9 +83,9 @@ async def _serve(settings: Settings, otel: OtelSettings) -> int:
     # Where nobody could read them, nothing is measured.
     told = settings.admin_port != "off" or otel.metrics_endpoint is not None
     metrics = Metrics("crowd-detector", otel) if told else None
-    tracer = tracing.start("crowd-detector", otel)
+    tracer = tracing.start("crowd-detector", otel, metrics)
     server = DetectorServer(settings, metrics, _traces(tracer))
-    watchdog = asyncio.create_task(_end_where_stuck(server))
+    watchdog = asyncio.create_task(_end_where_stuck(server, metrics, tracer))
     try:
         port = await server.listen()
         loading = asyncio.create_task(server.load())
@@ -113,14 +113,17 @@ async def _serve(settings: Settings, otel: OtelSettings) -> int:
         if server.stuck.is_set():
             await watchdog  # which ends the process
         watchdog.cancel()
-        await asyncio.gather(
-            *(asyncio.to_thread(each.close) for each in (metrics, tracer) if each is not None)
-        )
+        await _close(metrics, tracer)
         _log.info("service.stopped")
 
 
-async def _end_where_stuck(server: DetectorServer) -> None:
-    """End the process where its engine is stuck: nothing else frees the thread that it holds, and nothing may wait for it."""
+async def _close(*exporters: "Metrics | Tracer | None") -> None:
+    """Send what they have yet to tell."""
+    await asyncio.gather(*(asyncio.to_thread(each.close) for each in exporters if each))
+
+
+async def _end_where_stuck(server: DetectorServer, *exporters: "Metrics | Tracer | None") -> None:
+    """End the process where only a new one helps: nothing else frees the thread that a stuck engine holds, and nothing may wait for it."""
     await server.stuck.wait()
     last_resort = threading.Timer(_LAST_SECONDS, os._exit, [EXIT_STUCK])
     last_resort.daemon = True
@@ -129,6 +132,7 @@ async def _end_where_stuck(server: DetectorServer) -> None:
     with suppress(Exception):
         async with asyncio.timeout(2 * _LAST_CALLS_SECONDS):
             await server.drain(_LAST_CALLS_SECONDS)
+            await _close(*exporters)  # of all that they could tell, what led to this is wanted most
     logging.shutdown()
     os._exit(EXIT_STUCK)
 

@@ -124,7 +124,7 @@ def observe_models(meter: Meter, stats: Stats, detector: Callable[[], Detector])
         return [Observation(1, _described(serving, role)) for role in _ROLES]
 
     def batches(_: CallbackOptions) -> Iterable[Observation]:
-        sizes = stats.batches + detector().batches()
+        sizes = Counter(dict(stats.batches)) + detector().batches()
         return [Observation(count, {"images": images}) for images, count in sizes.items()]
 
     meter.create_observable_gauge(

@@ -8,9 +8,9 @@ from google.protobuf.duration_pb2 import Duration
 
 from detector_service.durations import seconds
 from detector_service.rpc.status import drop_name, reason_name
+from detector_service.timings import STAGES
 
 _MIB: Final = 1024 * 1024
-_STAGES: Final = tuple(pb.StageTimes.DESCRIPTOR.fields_by_name)
 
 
 def difference(
@@ -52,7 +52,7 @@ def difference(
             stage: mean(
                 getattr(before.average_stage_times, stage), getattr(now.average_stage_times, stage)
             )
-            for stage in _STAGES
+            for stage in STAGES
         },
         "streams": now.active_streams,
         "frames_queued": now.queued_frames,

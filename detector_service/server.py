@@ -11,7 +11,7 @@ import grpc
 import structlog
 from aiohttp import web
 from crowd.detector.v1 import detector_pb2, detector_pb2_grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from detector_service import engines
@@ -31,6 +31,7 @@ from detector_service.rpc.admin import AdminServicer
 from detector_service.rpc.auth import TokenInterceptor, Tokens
 from detector_service.rpc.call_timer import CallTimer
 from detector_service.rpc.frame_handler import Answer, FrameHandler, Job
+from detector_service.rpc.health import HealthServicer
 from detector_service.rpc.servicer import DetectorServicer
 from detector_service.rpc.status import not_ready, shutting_down
 from detector_service.scheduling.workers import Workers
@@ -81,9 +82,10 @@ class DetectorServer:
         observe_stats(self._meter, self.stats)
         self._told = self.stats.snapshot(queued=0)  # of which the log has the differences
         self._servicer: Final = DetectorServicer(settings, self.stats, traces)
-        self._health: Final = health.aio.HealthServicer()
+        self._health: Final = HealthServicer(("", _SERVICE, _ADMIN))
         self._watch: Final = HealthWatch(
-            Limits(settings.health_interval, settings.watchdog_timeout), self._tell
+            Limits(settings.health_interval, settings.watchdog_timeout),
+            lambda state: self._health.tell(serving=state is State.READY),
         )
         observe_health(self._meter, lambda: self._watch.state is State.READY)
         endpoints: dict[str, Endpoint] = {"/health/live": _live, "/health/ready": self._ready}
@@ -103,7 +105,7 @@ class DetectorServer:
 
     @property
     def stuck(self) -> asyncio.Event:
-        """Is set once a worker is stuck: the process can only end then."""
+        """Is set once a worker is stuck, or all frames fail for long: the process can only end then."""
         return self._watch.stuck
 
     async def listen(self) -> int:
@@ -131,7 +133,6 @@ class DetectorServer:
         detector_pb2_grpc.add_AdminServiceServicer_to_server(admin, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(_REFLECTED, self._server)
-        await self._tell(State.LOADING)
         port = self._bind(self._server)
         if settings.admin_port != "off":
             self.admin_port = await self._admin_http.listen(settings.host, settings.admin_port)
@@ -163,7 +164,7 @@ class DetectorServer:
         await self._watch.prove(self._workers)
         self._servicer.serve(detector, self._workers)
         self._observe(self._workers)
-        await self._watch.begin()
+        self._watch.begin()
 
     async def reload(self) -> Detector:
         """Load the models anew beside those that serve, and let them take over between two frames.
@@ -195,12 +196,13 @@ class DetectorServer:
                 message = f"{cause}; the models that were loaded before serve on"
                 _log.error("models.reload_failed", message=message, exc_info=not foreseen)
                 raise ModelError(message) from error
-            old, self._detector = self._detector, detector
+            old, self._detector = self._serving(), detector
+            counted = old.batches()
+            self.stats.batches.update(counted)  # now, for what is counted must never be less
             self._servicer.serve(detector, self._workers)
             await self._workers.change(handlers)
-            if old is not None:
-                self.stats.batches.update(old.batches())
-                await asyncio.to_thread(old.close)
+            self.stats.batches.update(old.batches() - counted)
+            await asyncio.to_thread(old.close)
             _log.info("models.reloaded")
             return detector
 
@@ -283,7 +285,6 @@ class DetectorServer:
         self._watch.stop()
         for reload in self._reloads:
             reload.cancel()
-        await self._health.enter_graceful_shutdown()
         with suppress(TimeoutError):
             async with asyncio.timeout(
                 self._settings.drain_timeout if patience is None else patience
@@ -323,13 +324,6 @@ class DetectorServer:
                 f"HOST={host}, GRPC_PORT={settings.grpc_port}: cannot listen there; is the port in use, or the "
                 "address not this machine's? Choose another, or end what uses it"
             ) from error
-
-    async def _tell(self, state: State) -> None:
-        """Tell who asks for health by gRPC."""
-        statuses = health_pb2.HealthCheckResponse
-        status = statuses.SERVING if state is State.READY else statuses.NOT_SERVING
-        for name in ("", _SERVICE, _ADMIN):
-            await self._health.set(name, status)
 
     def _observe(self, workers: Workers[Job, Answer]) -> None:
         """Export what there is to tell once the models serve."""

@@ -15,7 +15,6 @@ from telemetry.collapsing import Collapsing
 from telemetry.log_file import LogFile
 from telemetry.records import STAMP
 from telemetry.redaction import redact
-from telemetry.trace_ids import add_trace_ids
 
 #: Without the frames' locals, which structlog would add: among them are tokens and images.
 _TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
@@ -42,7 +41,6 @@ def configure(path: Path, *, level: str, debug: bool) -> None:
     before: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
-        add_trace_ids,
         STAMP,
     ]
     structlog.configure(

@@ -49,11 +49,11 @@ class Metrics:
             PrometheusMetricReader(scope_info_enabled=False, registry=self._registry)
         ]
         self._exports: Exports | None = None
-        if settings.metrics_endpoint is not None:
+        if (endpoint := settings.metrics_endpoint) is not None:
             from telemetry.otlp_metrics import exporting_reader  # noqa: PLC0415 - few export
 
-            self._exports = Exports("metrics", settings.metrics_endpoint)
-            readers.append(exporting_reader(settings, self._exports))
+            self._exports = Exports("metrics", endpoint)
+            readers.append(exporting_reader(endpoint, settings, self._exports))
         # With it the SDK would count nothing at all, for the Prometheus page neither.
         os.environ.pop("OTEL_SDK_DISABLED", None)
         self._provider: MeterProvider | None = MeterProvider(

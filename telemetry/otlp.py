@@ -2,14 +2,22 @@
 
 import logging
 import threading
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Literal, TypeAlias, TypeVar
 
+import grpc
 import structlog
+
+from telemetry.settings import OtelError, OtelSettings
 
 _log = structlog.get_logger()
 
+Signal: TypeAlias = Literal["metrics", "traces"]
+Exporter = TypeVar("Exporter")
+
 #: Where the SDK says of every attempt that it failed, and why.
 _LIBRARY: Final = "opentelemetry.exporter.otlp.proto.grpc.exporter"
+_NOBODY: Final = logging.NullHandler()
 
 
 class _LastWords(logging.Handler):
@@ -30,12 +38,12 @@ class Exports:
         failed: exports that were lost.
     """
 
-    def __init__(self, signal: str, endpoint: str) -> None:
+    def __init__(self, signal: Signal, endpoint: str) -> None:
         """Make it.
 
         Args:
-            signal: "metrics" or "traces".
-            endpoint: where they go.
+            signal: what leaves.
+            endpoint: where it goes.
         """
         self.failed = 0
         self._signal: Final = signal
@@ -45,6 +53,7 @@ class Exports:
         self._why: Final = _LastWords()
         library = logging.getLogger(_LIBRARY)
         library.addHandler(self._why)
+        library.addHandler(_NOBODY)  # or what is said after `close` would go to the standard error
         library.propagate = False
 
     def note(self, *, succeeded: bool) -> None:
@@ -71,3 +80,35 @@ class Exports:
             "Is the collector running, and is OTEL_EXPORTER_OTLP_ENDPOINT right?",
             reason=self._why.text,
         )
+
+
+def exporter(
+    make: Callable[..., Exporter], signal: Signal, endpoint: str, settings: OtelSettings
+) -> Exporter:
+    """Return an exporter of the SDK's; the rest of what applies to it (headers, TLS) it reads itself.
+
+    Args:
+        make: its class.
+        signal: what leaves by it.
+        endpoint: where that goes.
+        settings: as read.
+
+    Raises:
+        OtelError: a variable that the SDK reads is not acceptable to it.
+    """
+
+    def said(name: str) -> object:
+        own = getattr(settings, f"otel_exporter_otlp_{signal}_{name}")
+        return getattr(settings, f"otel_exporter_otlp_{name}") if own is None else own
+
+    compressed = said("compression") == "gzip"
+    try:
+        return make(
+            endpoint=endpoint,
+            timeout=said("timeout"),
+            compression=grpc.Compression.Gzip if compressed else grpc.Compression.NoCompression,
+        )
+    except Exception as error:
+        raise OtelError(
+            f"OTEL_EXPORTER_OTLP_*: no exporter of {signal} can be made of them: {error}"
+        ) from error

@@ -1,5 +1,6 @@
 """Metrics on their way out by OTLP over gRPC."""
 
+from functools import partial
 from typing import Any, Final
 
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
@@ -10,15 +11,15 @@ from opentelemetry.sdk.metrics.export import (
     PeriodicExportingMetricReader,
 )
 
-from telemetry.otlp import Exports
-from telemetry.settings import OtelError, OtelSettings
+from telemetry.otlp import Exports, exporter
+from telemetry.settings import OtelSettings
 
 
 class _Exporter(OTLPMetricExporter):
-    """The SDK's exporter, which reads the standard variables itself; what becomes of each export is noted."""
+    """The SDK's exporter; what becomes of each export is noted."""
 
-    def __init__(self, endpoint: str, exports: Exports) -> None:
-        super().__init__(endpoint)
+    def __init__(self, exports: Exports, **known: Any) -> None:
+        super().__init__(**known)
         self._exports: Final = exports
 
     def export(
@@ -29,24 +30,18 @@ class _Exporter(OTLPMetricExporter):
         return result
 
 
-def exporting_reader(settings: OtelSettings, exports: Exports) -> MetricReader:
+def exporting_reader(endpoint: str, settings: OtelSettings, exports: Exports) -> MetricReader:
     """Return what exports every OTEL_METRIC_EXPORT_INTERVAL.
 
     Args:
-        settings: as read; they must have an endpoint for metrics.
+        endpoint: where metrics go.
+        settings: as read.
         exports: is told what becomes of them.
 
     Raises:
         OtelError: a variable that the SDK reads is not acceptable to it.
     """
-    endpoint = settings.metrics_endpoint
-    assert endpoint is not None, "there is no endpoint"
-    try:
-        exporter = _Exporter(endpoint, exports)
-    except Exception as error:
-        raise OtelError(
-            f"OTEL_EXPORTER_OTLP_*: no exporter can be made of them: {error}"
-        ) from error
     return PeriodicExportingMetricReader(
-        exporter, export_interval_millis=settings.otel_metric_export_interval
+        exporter(partial(_Exporter, exports), "metrics", endpoint, settings),
+        export_interval_millis=settings.otel_metric_export_interval,
     )

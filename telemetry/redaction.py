@@ -18,6 +18,8 @@ _CONTENT: Final = frozenset(("data", "encoded", "image", "images", "payload", "p
 _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+")
 #: RFC 6750, section 2.1, also as the subprotocol `bearer.TOKEN` and in an address's query.
 _BEARER: Final = re.compile(r"\b(bearer[ .]+|token=)[\w.~+/-]+=*", re.IGNORECASE)
+#: A password in an address, as cameras and databases have it (RFC 3986, section 3.2.1).
+_PASSWORD: Final = re.compile(r"(://[^/\s:@]*:)[^/\s]+(?=@)")
 #: Base64 in its two alphabets (RFC 4648), and hexadecimals; longer than digests and what has a name.
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]{100,}={0,2}|[A-Za-z0-9_-]{100,}={0,2}")
 
@@ -85,6 +87,7 @@ def _text(text: str) -> str:
 def _line(line: str) -> str:
     head = line[: 2 * _MOST_CHARACTERS]  # what is looked through is bounded, too
     clean = _BASE64.sub(_REDACTED, _BEARER.sub(rf"\1{_REDACTED}", head))
+    clean = _PASSWORD.sub(rf"\1{_REDACTED}", clean)
     if len(clean) <= _MOST_CHARACTERS and len(head) == len(line):
         return clean
     return f"{clean[:_MOST_CHARACTERS]}… ({len(line):,} characters)"

@@ -4,14 +4,13 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import grpc
 import structlog
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from telemetry.otlp import Exports
-from telemetry.tracing import TraceSettings
+from telemetry.otlp import Exports, exporter
+from telemetry.settings import OtelSettings
 
 _log = structlog.get_logger()
 
@@ -25,33 +24,25 @@ class SpanQueue:
     after some repetitions, are dropped too.
     """
 
-    def __init__(self, endpoint: str, timeout: float, settings: TraceSettings) -> None:
+    def __init__(self, settings: OtelSettings) -> None:
         """Make it; nothing is connected before there is a span.
 
         Args:
-            endpoint: the collector.
-            timeout: seconds for a request, with its repetitions.
-            settings: its bounds.
+            settings: as read; they have an endpoint for traces.
+
+        Raises:
+            OtelError: a variable that the SDK reads is not acceptable to it.
         """
+        endpoint = settings.traces_endpoint
+        assert endpoint is not None, "there is no endpoint"
         self._most: Final = settings.otel_bsp_max_queue_size
         self._lock: Final = threading.Lock()
         self._waiting = 0
         self._dropped = 0
-        self._exports: Final = Exports("traces", endpoint)
-        compression = (
-            settings.otel_exporter_otlp_traces_compression
-            or settings.otel_exporter_otlp_compression
-        )
         self._exporter: Final = _Counted(
-            OTLPSpanExporter(
-                endpoint=endpoint,
-                timeout=timeout,
-                compression=grpc.Compression.Gzip
-                if compression == "gzip"
-                else grpc.Compression.NoCompression,
-            ),
-            self._on_export,
+            exporter(OTLPSpanExporter, "traces", endpoint, settings), self._on_export
         )
+        self._exports: Final = Exports("traces", endpoint)
         self._processor: Final = BatchSpanProcessor(
             self._exporter,
             self._most,

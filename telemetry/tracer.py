@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.metrics import Meter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
@@ -28,10 +29,11 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.trace.status import Status, StatusCode
 
 from telemetry.clock import WallClock, nanoseconds
+from telemetry.instruments import reading
 from telemetry.resource import release
+from telemetry.settings import OtelSettings
 from telemetry.span_queue import SpanQueue
 from telemetry.trace_context import TraceContext
-from telemetry.tracing import TraceSettings
 
 #: Characters of a `traceparent`, and of a `tracestate`, that are looked at: all that W3C Trace Context wants to be
 #: passed on (https://www.w3.org/TR/trace-context/#tracestate-limits). The propagator would log each one that is longer.
@@ -87,7 +89,7 @@ class Tracer:
         malformed: contexts that came and are none; they were passed over.
     """
 
-    def __init__(self, queue: SpanQueue, resource: Resource, settings: TraceSettings) -> None:
+    def __init__(self, queue: SpanQueue, resource: Resource, settings: OtelSettings) -> None:
         """Make it.
 
         Args:
@@ -170,6 +172,21 @@ class Tracer:
                     end_time=offset + nanoseconds(span.end),
                     instrumentation_scope=self._scope,
                 )
+            )
+
+    def observe(self, meter: Meter) -> None:
+        """Have a meter tell what was passed over."""
+        for name, unit, value, description in (
+            ("spans.dropped", "{span}", lambda: self.dropped, "Spans that no collector took."),
+            (
+                "contexts.malformed",
+                "{context}",
+                lambda: self.malformed,
+                "Trace contexts that came and are none.",
+            ),
+        ):
+            meter.create_observable_counter(
+                f"crowd_detector.telemetry.{name}", [reading(value)], unit, description
             )
 
     def close(self) -> None:

@@ -16,8 +16,10 @@ import grpc
 from crowd.detector.v1 import detector_pb2_grpc
 from google.rpc import error_details_pb2, status_pb2
 
+from detector_service.__main__ import _traces
 from detector_service.server import DetectorServer
 from detector_service.settings import load_settings
+from telemetry import tracing
 from telemetry.metrics import Metrics
 from telemetry.settings import OtelSettings
 
@@ -49,8 +51,10 @@ async def serving(*, load: bool = True, **settings: Any) -> AsyncIterator[Runnin
     known = {"host": "127.0.0.1", "grpc_port": 0, "admin_port": "off", "health_interval": 0}
     effective = load_settings(_env_file=None, **(known | settings))
     telling = effective.admin_port != "off"
-    metrics = Metrics("crowd-detector", OtelSettings()) if telling else None
-    server = DetectorServer(effective, metrics)
+    otel = OtelSettings()
+    metrics = Metrics("crowd-detector", otel) if telling else None
+    tracer = tracing.start("crowd-detector", otel, metrics)
+    server = DetectorServer(effective, metrics, _traces(tracer))
     try:
         port = await server.listen()
         if load:
@@ -58,8 +62,9 @@ async def serving(*, load: bool = True, **settings: Any) -> AsyncIterator[Runnin
         yield Running(server, f"127.0.0.1:{port}")
     finally:
         await server.drain()
-        if metrics is not None:
-            await asyncio.to_thread(metrics.close)
+        for each in (metrics, tracer):
+            if each is not None:
+                await asyncio.to_thread(each.close)
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from crowd.detector.v1 import detector_pb2 as pb
 from bridge import events, protocols, settings, translation
 from bridge.errors import ErrorCode
 from detector_service.settings import Settings
+from telemetry.settings import OtelSettings
 from tests import log_lines
 from tests.servers import ROOT
 
@@ -38,6 +39,13 @@ def test_every_setting_is_listed_with_its_default() -> None:
         for name, field in Settings.model_fields.items()
     ]
     assert sorted(listed) == sorted(defaults)
+
+
+def test_every_variable_of_opentelemetrys_that_is_checked_is_listed() -> None:
+    """With metrics or with traces."""
+    pages = ((ROOT / "docs" / name).read_text() for name in ("metrics.md", "traces.md"))
+    listed = set(re.findall(r"`(OTEL_\w+)`", "".join(pages)))
+    assert listed == {name.upper() for name in OtelSettings.model_fields}
 
 
 def test_every_reason_is_listed() -> None:
@@ -102,7 +110,7 @@ def test_the_worked_examples_are_what_they_say() -> None:
     frame = protocols.PROTOCOLS[protocols.PROTOBUF].decode(frame_bytes)
     for each in (taken, frame):
         assert isinstance(each, protocols.IncomingFrame)
-        request = pb.StreamDetectionsRequest.FromString(each.frame.request)
+        request = pb.StreamDetectionsRequest.FromString(each.frame.request())
         assert request.frame == pb.Frame(frame_id="7", encoded=b"\xff\xd8\xff\xd9")
     config = protocols.PROTOCOLS[protocols.PROTOBUF].decode(config_bytes)
     assert config == pb.StreamConfig(camera="door", buffer_frames=3)

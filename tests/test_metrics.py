@@ -142,6 +142,32 @@ async def test_a_reload_takes_no_batches_back() -> None:
     assert value(page, "crowd_detector_model_info", role="face", engine="openvino") == 1
 
 
+async def test_nor_while_a_frame_is_still_at_the_old_models(
+    monkeypatch: pytest.MonkeyPatch, photo: bytes
+) -> None:
+    """What these have done until then counts meanwhile, and what they do yet counts as well."""
+    monkeypatch.setitem(engines._REGISTRY, "openvino", gated.REGISTRATION)
+    monkeypatch.setattr("telemetry.page.FRESH_SECONDS", 0.0)
+    async with telling(workers=1) as running, connected(running.address) as stub:
+        old, gate = running.server._detector, gated.faults
+        assert old is not None
+        batches = old.models[0].engine.batches
+        batches.update({8: 2})  # as an engine with batches does
+        gate.close_gate()
+        held = asyncio.ensure_future(stub.Detect(pb.DetectRequest(frame=pb.Frame(encoded=photo))))
+        await asyncio.to_thread(gate.entered.acquire)
+        reload = asyncio.create_task(running.server.reload())
+        await until(lambda: running.server._detector is not old)
+        page = await page_of(running)
+        assert value(page, "crowd_detector_engine_batches_total") == 2
+        batches.update({8: 1})
+        gate.open.set()
+        await held
+        await reload
+        page = await page_of(running)
+    assert value(page, "crowd_detector_engine_batches_total") == 3
+
+
 async def test_before_the_models_serve_there_is_a_page() -> None:
     """Whoever looks on learns that the process lives, and that it is not ready."""
     async with telling(load=False) as running:

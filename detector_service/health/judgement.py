@@ -1,7 +1,7 @@
 """What a few figures say of the service's health."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -17,7 +17,7 @@ class State(StrEnum):
     READY = "ready"
     #: Frames get no results, for whatever reason.
     FAILING = "failing"
-    #: A frame does not come back from its worker; only a new process helps.
+    #: Only a new process helps: a frame does not come back from its worker, or none has had a result for long.
     STUCK = "stuck"
     STOPPING = "stopping"
 
@@ -28,7 +28,7 @@ class Limits:
 
     Attributes:
         interval: after which, without a result, the service looks at a picture of its own; 0: never.
-        watchdog: that a frame may keep its worker; 0: for ever.
+        watchdog: that a frame may keep its worker, and that the service may be failing; 0: for ever.
     """
 
     interval: float
@@ -57,7 +57,9 @@ class Vitals:
 
 def judge(vitals: Vitals, limits: Limits) -> State:
     """Return what the service is fit for, once its models are loaded: READY, FAILING or STUCK."""
-    if limits.watchdog and any(seconds > limits.watchdog for seconds in vitals.in_work):
+    lost = any(seconds > limits.watchdog for seconds in vitals.in_work)
+    failed = vitals.since_result > limits.patience + limits.watchdog
+    if limits.watchdog and (lost or failed):
         return State.STUCK
     return State.FAILING if vitals.since_result > limits.patience else State.READY
 
@@ -71,3 +73,37 @@ def stuck_workers(vitals: Vitals, limits: Limits) -> int:
 def probe_is_due(vitals: Vitals, limits: Limits) -> bool:
     """Return whether nothing has shown for a while that frames get results."""
     return 0 < limits.interval <= min(vitals.since_result, vitals.since_probe)
+
+
+class Ages:
+    """How long ago things were, in seconds that the process ran.
+
+    While it stands still (it was stopped, or its machine was) nothing can be done, and nothing grows older: of the time
+    between two looks no more counts than the looks are apart where it runs.
+    """
+
+    def __init__(self, most: float) -> None:
+        """Make it.
+
+        Args:
+            most: seconds between two looks that count.
+        """
+        self._most: Final = most
+        self._looked = -math.inf
+        self._known: dict[Hashable, tuple[float, float]] = {}  # when it was, and its age
+
+    def look(self, now: float, times: Mapping[Hashable, float]) -> dict[Hashable, float]:
+        """Return the ages of things; what is not asked for is forgotten.
+
+        Args:
+            now: in seconds, never less than before.
+            times: when each thing was, by the same clock.
+        """
+        passed = min(now - self._looked, self._most)
+        self._looked = now
+        ages: dict[Hashable, float] = {}
+        for thing, at in times.items():
+            known_at, before = self._known.get(thing, (at, 0.0))
+            ages[thing] = min(before + passed if known_at == at else passed, now - at)
+        self._known = {thing: (at, ages[thing]) for thing, at in times.items()}
+        return ages

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -17,6 +17,7 @@ from crowd.detector.v1 import detector_pb2 as pb
 from detector_service.errors import ModelError
 from detector_service.health import probe
 from detector_service.health.judgement import (
+    Ages,
     Limits,
     State,
     Vitals,
@@ -30,10 +31,12 @@ from detector_service.scheduling.workers import Workers
 _log = structlog.get_logger()
 
 _LOOK_SECONDS: Final = 0.25  # between two judgements
-#: Seconds that a look may come late. Where one comes later, the process did not run (it was stopped, or its machine
+#: Seconds between two looks that count. Where there were more, the process did not run (it was stopped, or its machine
 #: was), and nobody is to blame for what was not done meanwhile.
-_STALL_SECONDS: Final = 1.0
+_MOST_SECONDS: Final = 1.25
 _CALLS_SHOWN: Final = 12
+_RESULT: Final = "result"
+_PROBE: Final = "probe"
 
 
 class HealthWatch:
@@ -42,13 +45,13 @@ class HealthWatch:
     Used in this order: `run` as a task, `prove` and `begin` once the models are loaded, `stop`.
 
     Attributes:
-        stuck: set once a worker is stuck, for good.
+        stuck: set once only a new process helps, for good.
     """
 
     def __init__(
         self,
         limits: Limits,
-        tell: Callable[[State], Awaitable[None]],
+        tell: Callable[[State], None],
         *,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -68,7 +71,10 @@ class HealthWatch:
         self._stopping = False
         self._last_result = -math.inf
         self._probed = -math.inf
-        self._resumed = -math.inf  # when the process last began to run again
+        self._ages: Final = Ages(_MOST_SECONDS)
+        self._in_work: dict[
+            threading.Thread, float
+        ] = {}  # how long each has been at its frame, as of the last look
         self._told = State.LOADING
 
     @property
@@ -98,31 +104,28 @@ class HealthWatch:
         if isinstance(answer, pb.FrameError):
             raise ModelError(f"a first picture had no result: {answer.message}")
 
-    async def begin(self) -> None:
+    def begin(self) -> None:
         """Tell that the service is ready, now that it takes frames."""
         self._begun = True
         self._last_result = self._clock()
-        await self._tell_news()
+        self._tell_news()
 
     def stop(self) -> None:
-        """Learn that the service goes down."""
+        """Learn that the service goes down, and tell."""
         self._stopping = True
+        self._tell_news()
 
     async def run(self) -> None:
-        """Look again and again, until a worker is stuck."""
-        looked = self._clock()
+        """Look again and again, until only a new process helps."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            looked = self._excuse_stall(looked)
-            await self._tell_news()
-            if self._workers is None:
-                continue
+            self._tell_news()
             vitals = self._vitals()
             if judge(vitals, self._limits) is State.STUCK:
                 self.stuck.set()
-                self._log_stuck(self._workers)
+                self._log_end(vitals)
                 return
-            if self.state in (State.READY, State.FAILING) and probe_is_due(vitals, self._limits):
+            if self._workers is not None and probe_is_due(vitals, self._limits):
                 self._probe(self._workers)
 
     def report(self) -> dict[str, Any]:
@@ -141,23 +144,16 @@ class HealthWatch:
 
     def _vitals(self) -> Vitals:
         now = self._clock()
-        in_work = self._workers.in_work() if self._workers is not None else {}
-        return Vitals(
-            since_result=now - self._last_result,
-            since_probe=now - self._probed,
-            in_work=[now - max(since, self._resumed) for since in in_work.values()],
-        )
+        # Before it takes frames, and once it goes down, nobody waits for results.
+        awaited = self._begun and not self._stopping
+        threads = self._workers.in_work() if self._workers is not None else {}
+        times: dict[Hashable, float] = dict(threads.items())
+        times |= {_RESULT: self._last_result if awaited else now, _PROBE: self._probed}
+        ages = self._ages.look(now, times)
+        self._in_work = {thread: ages[thread] for thread in threads}
+        return Vitals(ages[_RESULT], ages[_PROBE], list(self._in_work.values()))
 
-    def _excuse_stall(self, looked: float) -> float:
-        """Count no time in which the process did not run; return the time of this look."""
-        now = self._clock()
-        late = now - looked - _LOOK_SECONDS
-        if late > _STALL_SECONDS:
-            self._last_result += late
-            self._resumed = now
-        return now
-
-    async def _tell_news(self) -> None:
+    def _tell_news(self) -> None:
         state = self.state
         if state is self._told:
             return
@@ -168,11 +164,11 @@ class HealthWatch:
                 "health.not_ready",
                 seconds=round(seconds, 3),
                 message=f"no frame has had a result for {seconds:.1f} s, nor has a picture of the service's own: each fails, "
-                "and frame.failed says why, or the engine is stuck, which WATCHDOG_TIMEOUT ends",
+                "and frame.failed says why, or the engine is stuck. Either ends the process after WATCHDOG_TIMEOUT",
             )
-        elif before is State.FAILING:
+        elif before is State.FAILING and state is State.READY:
             _log.info("health.ready_again")
-        await self._tell(state)
+        self._tell(state)
 
     def _probe(self, workers: Workers[Job, Answer]) -> None:
         self._probed = math.inf  # until its answer is there, there is no other
@@ -182,20 +178,30 @@ class HealthWatch:
 
         probe.look(workers, done)
 
-    def _log_stuck(self, workers: Workers[Job, Answer]) -> None:
-        """Say which workers are stuck, and where in the code."""
+    def _log_end(self, vitals: Vitals) -> None:
+        """Say why the process ends: which workers are stuck, and where in the code, or that none has results."""
         frames = sys._current_frames()  # noqa: SLF001 - the documented way to other threads' stacks
-        for thread, since in workers.in_work().items():
-            seconds = self._clock() - max(since, self._resumed)
-            if seconds > self._limits.watchdog:
-                _log.critical(
-                    "worker.stuck",
-                    worker=thread.name,
-                    seconds=round(seconds, 3),
-                    at=_where(frames, thread),
-                    message="a frame takes longer than WATCHDOG_TIMEOUT allows, so the process ends; raise that where frames "
-                    "may take so long, or else tell whoever made the engine where it is stuck",
-                )
+        stuck = {
+            thread: seconds
+            for thread, seconds in self._in_work.items()
+            if seconds > self._limits.watchdog
+        }
+        for thread, seconds in stuck.items():
+            _log.critical(
+                "worker.stuck",
+                worker=thread.name,
+                seconds=round(seconds, 3),
+                at=_where(frames, thread),
+                message="a frame takes longer than WATCHDOG_TIMEOUT allows, so the process ends; raise that where frames "
+                "may take so long, or else tell whoever made the engine where it is stuck",
+            )
+        if not stuck:
+            _log.critical(
+                "health.given_up",
+                seconds=round(vitals.since_result, 3),
+                message="no frame has had a result since the service is not ready, for as long as WATCHDOG_TIMEOUT, so the "
+                "process ends; a new one begins without what led to that. frame.failed says what that was",
+            )
 
 
 def _where(frames: dict[int, FrameType], thread: threading.Thread) -> str:

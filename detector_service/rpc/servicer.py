@@ -180,26 +180,29 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         del request, context
         return self.stats.snapshot(queued=self._workers.waiting if self._workers else 0)
 
+    @ends_with_status
     async def WatchAlerts(  # type: ignore[override]  # see StreamDetections
         self, request: pb.WatchAlertsRequest, context: _Context
     ) -> None:
         """Refuse: part of the contract, and not yet of the service."""
-        del request
-        await not_implemented("WatchAlerts").end(context)
+        del request, context
+        raise not_implemented("WatchAlerts")
 
+    @ends_with_status
     async def ReportAlert(
         self, request: pb.ReportAlertRequest, context: _Context
     ) -> pb.ReportAlertResponse:
         """Refuse: part of the contract, and not yet of the service."""
-        del request
-        await not_implemented("ReportAlert").end(context)
+        del request, context
+        raise not_implemented("ReportAlert")
 
+    @ends_with_status
     async def QueryHistory(
         self, request: pb.QueryHistoryRequest, context: _Context
     ) -> pb.QueryHistoryResponse:
         """Refuse: part of the contract, and not yet of the service."""
-        del request
-        await not_implemented("QueryHistory").end(context)
+        del request, context
+        raise not_implemented("QueryHistory")
 
     def _ready(self) -> Workers[Job, Answer]:
         """Admit a call, which a drain will wait for."""

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector_service.health.judgement import (
+    Ages,
     Limits,
     State,
     Vitals,
@@ -33,6 +34,8 @@ VITALS = st.builds(
         (8.1, [], State.FAILING),
         (0.1, [29.0, 0.1], State.READY),
         (9.0, [9.0, 9.0], State.FAILING),
+        (38.0, [], State.FAILING),
+        (38.1, [], State.STUCK),
         (0.1, [30.5, 0.1], State.STUCK),
         (40.0, [31.0], State.STUCK),
     ],
@@ -40,7 +43,7 @@ VITALS = st.builds(
 def test_what_the_service_is_fit_for(
     since_result: float, in_work: list[float], state: State
 ) -> None:
-    """Results make it ready; a frame that does not come back is its end, whatever the others do."""
+    """Results make it ready; a frame that does not come back is its end, whatever the others do, and so is a fault that stays."""
     assert judge(Vitals(since_result, in_work=in_work), USUAL) is state
 
 
@@ -86,3 +89,31 @@ def test_time_alone_makes_nothing_better(vitals: Vitals, limits: Limits, more: f
     )
     assert badness.index(judge(later, limits)) >= badness.index(judge(vitals, limits))
     assert stuck_workers(later, limits) >= stuck_workers(vitals, limits)
+
+
+def test_a_process_that_stood_still_is_not_older() -> None:
+    """Nor is what it was at; what it did as soon as it went on is as old as it is."""
+    ages = Ages(1.25)
+    assert ages.look(10, {"result": 10}) == {"result": 0}
+    assert ages.look(11, {"result": 10}) == {"result": 1}
+    an_hour_later = ages.look(3611, {"result": 10, "frame": 11, "begun since": 3610.5})
+    assert an_hour_later == {"result": 2.25, "frame": 1.25, "begun since": 0.5}
+    assert ages.look(3612, {"result": 3610.5, "frame": 11}) == {"result": 1, "frame": 2.25}
+
+
+def test_a_process_that_is_slow_grows_older_all_the_same() -> None:
+    """A frame that does not come back is found, however late each look at it is."""
+    ages = Ages(1.25)
+    looks = [ages.look(3.0 * number, {"frame": 0.0})["frame"] for number in range(30)]
+    assert looks[-1] > 30
+
+
+@given(st.lists(st.floats(0, 5)), st.floats(0, 2))
+def test_nothing_is_older_than_it_is_nor_grows_younger(pauses: list[float], most: float) -> None:
+    """Whenever it is looked at."""
+    ages, now, before = Ages(most), 0.0, 0.0
+    for pause in pauses:
+        now += pause
+        age = ages.look(now, {"frame": 0.0})["frame"]
+        assert before <= age <= now
+        before = age

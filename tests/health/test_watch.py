@@ -12,6 +12,7 @@ import grpc
 import pytest
 from crowd.detector.v1 import detector_pb2 as pb
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from structlog.testing import capture_logs
 
 from detector_service import engines
 from detector_service.errors import ModelError
@@ -139,6 +140,20 @@ async def test_an_engine_that_always_fails_is_not_ready_until_it_recovers(photo:
         assert (await ready(running))[0] == 200
 
 
+async def test_a_service_that_goes_on_failing_is_ended() -> None:
+    """What does not go away in WATCHDOG_TIMEOUT may in a new process."""
+    async with serving(**QUICK | {"watchdog_timeout": 0.5}) as running:
+        with capture_logs() as lines:
+            gated.faults.fail_with = RuntimeError("CUDA error: an illegal memory access")
+            async with asyncio.timeout(60):
+                await running.server.stuck.wait()
+        assert (await ready(running))[1]["status"] == "stuck"
+        gated.faults.fail_with = None
+    events = [line["event"] for line in lines if line["event"] != "frame.failed"]
+    assert events == ["health.not_ready", "health.given_up"]
+    assert lines[-1]["seconds"] >= 0.9
+
+
 async def test_bad_frames_alone_say_nothing_of_the_service() -> None:
     """A camera that sends no images has errors, and the service's own picture has results."""
     async with (
@@ -260,45 +275,60 @@ class Hanging:
         return pb.FrameResult()
 
 
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.looked_at = 0
+
+    def __call__(self) -> float:
+        self.looked_at += 1
+        return self.now
+
+    async def advance(self, seconds: float, health: HealthWatch) -> None:
+        """Let time pass, and have it seen."""
+        self.now += seconds
+        before = self.looked_at
+        await until(lambda: self.looked_at > before + 8 or health.stuck.is_set())
+
+
 async def test_a_process_that_did_not_run_is_not_to_blame() -> None:
     """Stopped for an hour, it neither ends itself nor calls itself unwell when it goes on."""
-    now, calls = 0.0, 0
     told: list[State] = []
 
-    def clock() -> float:
-        nonlocal calls
-        calls += 1
-        return now
-
-    async def advance(seconds: float) -> None:
-        """Let time pass, and have it seen."""
-        nonlocal now
-        now += seconds
-        before = calls
-        await until(lambda: calls > before + 8 or health.stuck.is_set())
-
-    async def tell(state: State) -> None:
-        told.append(state)
-
-    health = HealthWatch(Limits(interval=0, watchdog=30), tell, clock=clock)
-    work = Hanging()
+    clock, work = Clock(), Hanging()
+    health = HealthWatch(Limits(interval=0, watchdog=30), told.append, clock=clock)
     workers: Workers[Job, Answer] = Workers([work], saw=health.saw, clock=clock)
     running = asyncio.create_task(health.run())
     await health.prove(workers)
-    await health.begin()
+    health.begin()
     probe.look(workers, lambda _: None)
     await until(workers.in_work)
-    await advance(3600)
-    for _ in range(29):
-        await advance(1)
+    await clock.advance(3600, health)
+    for _ in range(28):
+        await clock.advance(1, health)
         assert not health.stuck.is_set()
     for _ in range(2):  # and what it does run counts
-        await advance(1)
+        await clock.advance(1, health)
     assert health.stuck.is_set()
     work.open.set()
     await workers.close()
     await running
     assert told == [State.READY, State.STUCK]
+
+
+async def test_a_service_that_goes_down_need_have_no_results() -> None:
+    """It looks at no pictures any more, and streams may take long to let go of it."""
+    clock = Clock()
+    health = HealthWatch(Limits(interval=1, watchdog=1), lambda _: None, clock=clock)
+    running = asyncio.create_task(health.run())
+    health.begin()
+    health.stop()
+    for _ in range(20):
+        await clock.advance(1, health)
+    assert not health.stuck.is_set()
+    running.cancel()
 
 
 def test_the_picture_is_smaller_than_any_limit() -> None:

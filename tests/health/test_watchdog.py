@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from bridge import ports
 from bridge.supervisor import Command, Supervisor
 from tests.servers import ROOT, connected, service_process, until
+from tests.telemetry.otlp_receiver import collecting
 
 MODULE = "tests.engines.hanging_service"
 QUICK = {"HEALTH_INTERVAL": "0.2", "WATCHDOG_TIMEOUT": "2", "WORKERS": "2"}
@@ -40,6 +41,28 @@ async def test_a_stuck_engine_ends_the_process_with_70(photo: bytes) -> None:
     stuck = records[events.index("worker.stuck")]
     assert stuck["seconds"] > 2
     assert "start (gated.py:" in stuck["at"]
+
+
+async def test_an_engine_that_always_fails_ends_the_process_with_70(photo: bytes) -> None:
+    """As after an error of CUDA's that stays: a new process begins without it. What led to that is exported."""
+    async with collecting() as collector:
+        exporting = {
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": collector.address,
+            "OTEL_BSP_SCHEDULE_DELAY": "600000",
+        }
+        async with service_process(module=MODULE, **QUICK, **exporting) as service:
+            await service.serves()
+            service.signal(signal.SIGUSR2)
+            async with connected(service.address) as stub:
+                with pytest.raises(grpc.aio.AioRpcError):
+                    while True:
+                        await stub.Detect(pb.DetectRequest(frame=pb.Frame(encoded=photo)))
+            assert await service.ended() == 70
+        assert collector.named("detect_frame")[-1].attributes["error.type"] == "INFERENCE_FAILED"
+    records = [json.loads(line) for line in service.errors.splitlines() if line.startswith("{")]
+    events = [record["event"] for record in records]
+    assert events.index("health.not_ready") < events.index("health.given_up")
+    assert "frame.failed" in events
 
 
 async def test_a_stuck_engine_holds_up_no_drain(photo: bytes) -> None:

@@ -11,9 +11,9 @@ from opentelemetry.sdk.resources import Resource
 from detector_service.durations import duration
 from detector_service.engines.base import Batch
 from detector_service.rpc.frame_trace import FrameTrace, Traces
+from telemetry.settings import OtelSettings
 from telemetry.span_queue import SpanQueue
 from telemetry.tracer import Tracer
-from telemetry.tracing import load_trace_settings
 from tests.telemetry.otlp_receiver import Collector, collecting
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -23,9 +23,10 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 async def traced() -> AsyncIterator[tuple[Collector, Traces]]:
     """Run a collector, and what makes spans for it."""
     async with collecting() as collector:
-        settings = load_trace_settings(otel_bsp_schedule_delay=20)
-        queue = SpanQueue(collector.address, 5.0, settings)
-        tracer = Tracer(queue, Resource({"service.name": "test"}), settings)
+        settings = OtelSettings(
+            otel_exporter_otlp_traces_endpoint=collector.address, otel_bsp_schedule_delay=20
+        )
+        tracer = Tracer(SpanQueue(settings), Resource({"service.name": "test"}), settings)
         yield collector, Traces(tracer)
         await asyncio.to_thread(tracer.close)
 

@@ -2,9 +2,7 @@
 
 import json
 import logging
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -63,26 +61,6 @@ def test_events_have_what_was_bound_and_what_is_confided_is_not_written(tmp_path
     }
     assert theirs["event"] == "Bearer <redacted> does not match"
     assert (theirs["logger"], theirs["stream"]) == ("library", "5d0c81f2")
-
-
-def test_events_in_a_span_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the event itself says of its trace comes first."""
-
-    class Span:
-        def get_span_context(self) -> SimpleNamespace:
-            return SimpleNamespace(is_valid=True, trace_id=0xABC, span_id=0xDEF)
-
-    logs.configure(tmp_path / "app.log", level="INFO", debug=False)
-    monkeypatch.delitem(sys.modules, "opentelemetry.trace", raising=False)
-    structlog.get_logger().info("before")
-    opentelemetry = SimpleNamespace(get_current_span=Span)
-    monkeypatch.setitem(sys.modules, "opentelemetry.trace", opentelemetry)
-    structlog.get_logger().info("within")
-    structlog.get_logger().info("about another", trace_id="1" * 32, span_id="2" * 16)
-    before, within, about = _logged(tmp_path / "app.log")
-    assert "trace_id" not in before
-    assert (within["trace_id"], within["span_id"]) == (f"{0xABC:032x}", f"{0xDEF:016x}")
-    assert (about["trace_id"], about["span_id"]) == ("1" * 32, "2" * 16)
 
 
 def test_a_file_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:

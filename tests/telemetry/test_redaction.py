@@ -30,7 +30,15 @@ _confided = st.one_of(
     st.tuples(_secret_fields, st.just(SECRET) | st.just([SECRET]) | st.just({"a": SECRET})),
     st.tuples(
         _names,
-        st.sampled_from([f"Bearer {SECRET}", f"bearer.{SECRET}", f"wss://h/?token={SECRET}"]),
+        st.sampled_from(
+            [
+                f"Bearer {SECRET}",
+                f"bearer.{SECRET}",
+                f"wss://h/?token={SECRET}",
+                f"rtsp://admin:{SECRET}@10.0.0.5:554/stream",
+                f"cannot connect to redis://:a@{SECRET}@h/0",
+            ]
+        ),
     ),
     st.tuples(_names, st.sampled_from([IMAGE, bytearray(IMAGE), memoryview(IMAGE)])),
     st.tuples(_names, st.just(base64.b64encode(IMAGE).decode())),
@@ -86,6 +94,7 @@ def test_what_is_not_confided_stays() -> None:
     told = {
         "images": 8,
         "path": Path("/models/best.pt"),
+        "address": "http://user@h:4317/a@b and http://h:8000",
         "sha256": "0f" * 32,
         "message": "a token is needed; offer the subprotocol bearer.<token in base64url>",
         "exception": "Traceback:\n" + "\n".join(["  File"] * 60),

@@ -11,12 +11,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from opentelemetry.sdk.resources import Resource
 
+from telemetry.metrics import Metrics
+from telemetry.settings import OtelSettings
 from telemetry.span_queue import SpanQueue
 from telemetry.trace_context import TraceContext
 from telemetry.tracer import Begun, Span, Tracer, ids
-from telemetry.tracing import load_trace_settings
 from tests.servers import until
 from tests.telemetry.otlp_receiver import Collector, collecting
+from tests.telemetry.pages import parsed, value
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED = TraceContext(f"00-{TRACE}-{PARENT}-01", "vendor=1")
@@ -26,8 +28,13 @@ NONE = TraceContext()
 
 def tracer(endpoint: str = "http://127.0.0.1:9", **settings: Any) -> Tracer:
     """Return one that sends to a collector soon."""
-    read = load_trace_settings(**{"otel_bsp_schedule_delay": 20, **settings})
-    return Tracer(SpanQueue(endpoint, 5.0, read), Resource({"service.name": "test"}), read)
+    known: dict[str, Any] = {
+        "otel_exporter_otlp_traces_endpoint": endpoint,
+        "otel_exporter_otlp_timeout": 5.0,
+        "otel_bsp_schedule_delay": 20,
+    }
+    read = OtelSettings(**(known | settings))
+    return Tracer(SpanQueue(read), Resource({"service.name": "test"}), read)
 
 
 @asynccontextmanager
@@ -149,6 +156,19 @@ async def test_a_slow_collector_costs_spans_and_no_memory() -> None:
         await collector.has("later")
         assert made.dropped == 90
         assert len(collector.named("done")) == 10
+
+
+def test_a_meter_tells_what_was_passed_over() -> None:
+    """While the process runs; nobody need wait for its last line in the log."""
+    metrics, made = Metrics("test", OtelSettings()), tracer(otel_bsp_max_queue_size=1)
+    made.observe(metrics.meter)
+    for _ in range(3):
+        made.emit(over(made.begin("work", TraceContext("nonsense"))))
+    page = parsed(metrics.page().decode())
+    made.close()
+    metrics.close()
+    assert value(page, "crowd_detector_telemetry_contexts_malformed_total") == 3
+    assert value(page, "crowd_detector_telemetry_spans_dropped_total") >= 2
 
 
 async def test_what_waits_at_the_end_is_sent() -> None:

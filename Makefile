@@ -5,6 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+DATA ?= data
+RUN ?= runs/crowd-n
+MINUTES ?= 100
 PROTO := protos/crowd/detector/v1/detector.proto
 
 help: ## list the targets
@@ -54,6 +57,15 @@ bench-soak: $(VENV)/.dev ## overload the service for an hour, and see what its m
 bench-bridge: $(VENV)/.dev ## measure the bridge; writes benchmarks/bridge_results.json
 	@$(BIN)/python -m benchmarks.bridge $(ARGS)
 
+evaluate: $(VENV)/.dev ## measure how good the model that ships is, on the pictures in DATA=data
+	@$(BIN)/python -m training.evaluate --data $(DATA) $(ARGS)
+
+train: $(VENV)/.dev ## train a model on the pictures in DATA=data for MINUTES=100, into RUN=runs/crowd-n
+	@$(BIN)/python -m training.train --data $(DATA) --run $(RUN) --minutes $(MINUTES) $(ARGS)
+	@$(BIN)/python -m training.calibrate $(RUN)/weights.pt $(RUN)/crowd-n.pt --data $(DATA)
+	@$(BIN)/python -m training.export $(RUN)/crowd-n.pt
+	@$(BIN)/python -m training.curve $(RUN)
+
 clean: ## remove what was installed and built here
 	rm -rf $(VENV) .venv-proto .pytest_cache .mypy_cache .ruff_cache .hypothesis models/.cache demo.jpg
 
@@ -95,4 +107,4 @@ $(VENV)/.proto: Makefile | $(BIN)/python
 	  grpcio-tools==1.73.1 protobuf==6.33.6 mypy-protobuf==5.1.0 setuptools==80.9.0
 	@touch $@
 
-.PHONY: help run detector demo test check format proto bench bench-quick bench-soak bench-bridge clean generate
+.PHONY: help run detector demo test check format proto bench bench-quick bench-soak bench-bridge evaluate train clean generate

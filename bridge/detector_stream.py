@@ -38,8 +38,8 @@ class Owner(Protocol):
     async def on_configured(self, config: pb.StreamConfig, *, asked: bool) -> None:
         """Learn which configuration applies, and whether the client asked for it."""
 
-    async def on_config_refused(self, message: str) -> None:
-        """Learn that the detector does not accept the configuration; the one before applies again."""
+    async def on_config_refused(self, config: pb.StreamConfig, message: str) -> None:
+        """Learn that the detector does not accept a configuration; the one given applies again."""
 
     async def on_unavailable(self, details: str) -> None:
         """Learn that no detector answers; told once, until one does again."""
@@ -171,11 +171,12 @@ class DetectorStream:
             if ended.refused is not None:
                 await self._refuse(ended.refused, ended.details)
                 continue
-            _log.info(
+            _log.warning(
                 "detector.stream_ended",
                 camera=self.config.camera,
                 detector=link.address,
                 reason=ended.details,
+                message="another detector is asked, or this one again; if it was not told to end, look at its log",
             )
             avoid = link
             if ended.answered:
@@ -198,7 +199,7 @@ class DetectorStream:
         if self.config is config:
             self.config = self._confirmed
         self._owed[:] = [each for each in self._owed if each is not config]
-        await self._owner.on_config_refused(details)
+        await self._owner.on_config_refused(self.config, details)
 
     async def _clean_up(self, ended: _Ended) -> None:
         losses = self._queue.call_ended(had_them=ended.answered)

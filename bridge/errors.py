@@ -8,6 +8,11 @@
 """
 
 from enum import StrEnum
+from typing import Final
+
+from telemetry.trace_context import TraceContext
+
+_NO_CONTEXT: Final = TraceContext()
 
 
 class ErrorCode(StrEnum):
@@ -39,9 +44,18 @@ class Refused(BridgeError):  # noqa: N818 - it is no error of the bridge
     Attributes:
         code: why, for programs.
         details: more for developers.
+        context: the span that a frame which is refused says it belongs to.
     """
 
-    def __init__(self, code: ErrorCode, message: str, details: str = "") -> None:
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        details: str = "",
+        *,
+        context: TraceContext = _NO_CONTEXT,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.details = details
+        self.context = context

@@ -17,6 +17,10 @@ if TYPE_CHECKING:  # imported where frames are traced
     from bridge.frame_trace import FrameTrace
 
 
+#: Why frames are dropped whose client has left, for their traces.
+CONNECTION_CLOSED: Final = "connection_closed"
+
+
 class Message(NamedTuple):
     """What is sent to the client.
 
@@ -43,7 +47,7 @@ class Entry:
         answer: ready to be sent, once it is its turn.
         call_sequence: its number in the detector's call, from 1; 0 while it waits.
         tries: calls that ended while they had it.
-        arrived: when it came, by time.monotonic; None where there is only an answer.
+        arrived: when it came, by time.perf_counter; None where there is only an answer.
         trace: is told where it is dropped; None where nothing is traced.
     """
 
@@ -57,6 +61,11 @@ class Entry:
     tries: int = 0
     arrived: float | None = None
     trace: "FrameTrace | None" = None
+
+    @property
+    def trace_ids(self) -> dict[str, str]:
+        """What a line of the log about it says of its trace."""
+        return {} if self.trace is None else self.trace.ids
 
 
 class Losses(NamedTuple):
@@ -120,8 +129,13 @@ class FrameQueue:
             if entry.config is old:
                 entry.config = new
 
-    def put_frame(self, entry: Entry) -> int:
-        """Add a frame; return how many older ones it takes the place of."""
+    def put_frame(self, entry: Entry, reason: str = "superseded") -> int:
+        """Add a frame; return how many older ones it takes the place of.
+
+        Args:
+            entry: with a request.
+            reason: why those are dropped, for their traces.
+        """
         self._entries.append(entry)
         self._waiting.append(entry)
         self._waiting_bytes += entry.size
@@ -129,7 +143,7 @@ class FrameQueue:
         while len(self._waiting) > self._max_frames or (
             self._waiting_bytes > self._max_bytes and len(self._waiting) > 1
         ):
-            self._drop(self._take_waiting(), "superseded")
+            self._drop(self._take_waiting(), reason)
             dropped += 1
         return dropped
 
@@ -219,13 +233,15 @@ class FrameQueue:
             self._drop(entry, translation.LOST)
         return Losses(len(lost), given_up)
 
-    def clear(self) -> None:
-        """Forget everything: nobody waits for an answer any more."""
+    def clear(self) -> int:
+        """Forget everything: nobody waits for an answer any more; return how many frames had none yet."""
+        abandoned = sum(entry.answer is None for entry in self._entries)
         for entry in list(self._entries):
-            self._drop(entry, "connection_closed")
+            self._drop(entry, CONNECTION_CLOSED)
         self._waiting.clear()
         self._waiting_bytes = self._in_flight = 0
         self._newest = None
+        return abandoned
 
     def _drop(self, entry: Entry, reason: str) -> None:
         self._entries.remove(entry)

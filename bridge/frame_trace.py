@@ -13,7 +13,7 @@ from opentelemetry.trace import Link, SpanKind
 
 from bridge import translation
 from telemetry.trace_context import TraceContext
-from telemetry.tracer import Span, Tracer
+from telemetry.tracer import Span, Tracer, ids
 
 _METHOD: Final = f"{pb.DESCRIPTOR.services_by_name['DetectorService'].full_name}/StreamDetections"
 _FRAME: Final = "process_frame"
@@ -124,6 +124,11 @@ class FrameTrace:
         self._detector = ""
         self._error = ""
 
+    @property
+    def ids(self) -> dict[str, str]:
+        """What a line of the log about it says."""
+        return ids(self._span)
+
     def queued(self) -> TraceContext:
         """Learn that it waits for a detector; return what that one is to be told."""
         self._queued = time.perf_counter()
@@ -150,8 +155,8 @@ class FrameTrace:
             self._emit(time.perf_counter())
 
     def dropped(self, reason: str) -> None:
-        """Emit its spans, where it is sampled or the reason is a failure: its client gets no answer to it."""
-        if self._span.sampled or reason in _FAILURES:
+        """Emit its spans, where it is sampled, failed or the reason is a failure: its client gets no answer to it."""
+        if self._span.sampled or self._error or reason in _FAILURES:
             self._attributes["crowd.drop.reason"] = reason
             self._emit(time.perf_counter())
 

@@ -13,7 +13,7 @@ from bridge import protocols, translation
 from bridge.detectors import DetectorLink
 from bridge.errors import ErrorCode
 from bridge.session import Session
-from bridge.stats import ORIGIN_NOT_ALLOWED, TCP_CONNECTIONS, Stats
+from bridge.stats import CLOSE_CODES, ORIGIN_NOT_ALLOWED, TCP_CONNECTIONS, Stats
 from telemetry.instruments import Callback, reading
 
 
@@ -40,7 +40,7 @@ def observe_stats(meter: Meter, stats: Stats) -> None:
         "connections.closed",
         "{connection}",
         "WebSockets that ended, those that were turned away too.",
-        _by("code", lambda: stats.closed),
+        _by("code", lambda: stats.closed, CLOSE_CODES),
     )
     counter(
         "refusals",
@@ -60,6 +60,12 @@ def observe_stats(meter: Meter, stats: Stats) -> None:
     counter("frames.received", "{frame}", "Frames that came.", reading(lambda: stats.frames))
     counter(
         "frames.processed", "{frame}", "Frames that got a result.", reading(lambda: stats.results)
+    )
+    counter(
+        "frames.abandoned",
+        "{frame}",
+        "Frames whose client left before there was an answer.",
+        reading(lambda: stats.abandoned),
     )
     counter(
         "frames.dropped",

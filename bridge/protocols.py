@@ -94,7 +94,12 @@ class JsonProtocol:
         request, image = json_text.decode_request_with_image(message)
         if isinstance(request, events.ProcessFrame):
             data = request.data
-            return IncomingFrame(translation.to_frame(data, decode_image(image)), data.timestamp)
+            try:
+                decoded = decode_image(image)
+            except Refused as refused:
+                refused.context = translation.context_of(data)
+                raise
+            return IncomingFrame(translation.to_frame(data, decoded), data.timestamp)
         return _translated(request)
 
     def is_frame(self, message: str | bytes) -> bool:

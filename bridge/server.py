@@ -23,7 +23,7 @@ from bridge.connections import Slots, new_slots_file
 from bridge.detectors import Detectors
 from bridge.errors import ErrorCode, Refused
 from bridge.events import Authenticate
-from bridge.http import HttpSide, header
+from bridge.http import HttpSide, header, path_of
 from bridge.metrics import observe_connections, observe_detectors, observe_stats
 from bridge.refusals import error_event
 from bridge.session import GOES_DOWN, Session
@@ -230,8 +230,19 @@ class BridgeServer:
     async def _on_request(self, connection: ServerConnection, request: Request) -> Response | None:
         del connection
         response = await self._http.respond(request)
-        if response is not None and response.status_code == HTTPStatus.FORBIDDEN:
-            self.stats.refused[ORIGIN_NOT_ALLOWED] += 1
+        match None if response is None else response.status_code:
+            case HTTPStatus.FORBIDDEN:
+                origin = header(request, "Origin")
+                self._note_refused(
+                    ORIGIN_NOT_ALLOWED,
+                    f"pages of {origin} may not connect; add that to ALLOWED_ORIGINS, if they are yours",
+                )
+            case HTTPStatus.UNAUTHORIZED:
+                self._note_refused(
+                    ErrorCode.UNAUTHORIZED,
+                    f"{path_of(request.path)} was asked for without a token of AUTH_TOKENS_FILE; whoever may have it "
+                    "sends the header `Authorization: Bearer TOKEN`",
+                )
         return response
 
     async def _handle(self, websocket: ServerConnection) -> None:

@@ -15,6 +15,8 @@ from bridge.merged_page import merged
 
 #: Seconds that a worker may take; one that takes longer is left out.
 _PATIENCE: Final = 1.0
+#: What a page ends with; where it is missing, its worker ended while it gave it. A comment to who reads the page.
+_END: Final = b"# EOF\n"
 _CREDENTIALS: Final = struct.Struct("3i")  # struct ucred of Linux: process, user, group
 
 
@@ -57,24 +59,25 @@ class SiblingPages:
         return await asyncio.to_thread(merged, dict(zip(self._names, pages, strict=True)))
 
     async def _ask(self, worker: int) -> str | None:
-        """Return a worker's page; None where it gives none in time."""
+        """Return a worker's page; None where it gives none in time, or not all of it."""
         if worker == self._worker:
             return (await self._own()).decode()
         try:
             async with asyncio.timeout(_PATIENCE):
                 reader, writer = await asyncio.open_unix_connection(self._names[worker])
                 try:
-                    return (await reader.read()).decode() or None
+                    page = await reader.read()
                 finally:
                     writer.close()
         except (OSError, TimeoutError):
             return None
+        return page.decode() if page.endswith(_END) else None
 
     async def _give(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         del reader
         try:
             if _user_of(writer) == os.getuid():
-                writer.write(await self._own())
+                writer.write(await self._own() + _END)
         finally:
             writer.close()
 

@@ -12,7 +12,9 @@ from websockets.frames import CloseCode
 TCP_CONNECTIONS: Final = "TCP_CONNECTIONS"
 ORIGIN_NOT_ALLOWED: Final = "ORIGIN_NOT_ALLOWED"
 
-_CODES: Final = frozenset(map(int, CloseCode))
+_OTHER: Final = "other"
+#: What connections' ends count as; see `close_code`.
+CLOSE_CODES: Final = (*(str(int(code)) for code in CloseCode), _OTHER)
 
 
 @dataclass(slots=True)
@@ -24,7 +26,8 @@ class Stats:
         messages_in: messages of theirs.
         messages_out: messages to them.
         frames: that came, also those that were dropped at once.
-        results: of frames, that were sent.
+        results: of frames; few of their clients leave before they are told.
+        abandoned: frames whose client left before there was an answer.
         dropped: frames, by the reason that their clients are told.
         refused: messages, frames and connections, by the code that their clients are told.
         alerts: that subscribers were told, by type and level, as in crowd_warning.warning.
@@ -36,6 +39,7 @@ class Stats:
     messages_out: int = 0
     frames: int = 0
     results: int = 0
+    abandoned: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     alerts: Counter[str] = field(default_factory=Counter)
@@ -54,7 +58,7 @@ def close_code(code: int | None) -> str:
     """
     if code is None:
         return str(int(CloseCode.ABNORMAL_CLOSURE))
-    return str(code) if code in _CODES else "other"
+    return str(code) if str(code) in CLOSE_CODES else _OTHER
 
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any] | None:

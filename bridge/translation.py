@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from bridge import events, json_text, wire
 from bridge.errors import ErrorCode, Refused
+from telemetry.trace_context import TraceContext
 
 #: Dropped, because the detector that had them went away; the contract has no word for it.
 LOST: Final = "detector_lost"
@@ -19,6 +20,9 @@ _OTHER: Final = "other"  # for reasons of a later contract
 _NANOS: Final = 1_000_000_000
 _BBOX_DECIMALS: Final = 3  # all that a 32-bit float holds of a coordinate up to 8191
 _SCORE_DECIMALS: Final = 6
+#: Characters that are passed on of a `traceparent` and a `tracestate`. More than 512 count as malformed, and one
+#: more says that they are more; megabytes of them would be too much for the metadata of a call.
+_MOST_CONTEXT: Final = 513
 
 _LEVELS: Final = {
     number: name.removeprefix("CROWD_LEVEL_").lower() for name, number in pb.CrowdLevel.items()
@@ -73,11 +77,20 @@ def to_frame(header: events.FrameHeader, image: bytes | memoryview) -> wire.Wire
         json_text.check_timestamp(header.timestamp)
         frame.capture_time.CopyFrom(to_timestamp(header.timestamp))
     if header.traceparent:
-        frame.traceparent = header.traceparent
-        frame.tracestate = header.tracestate or ""
+        frame.traceparent, frame.tracestate = context_of(header)
     if header.settings is not None:
         frame.settings.CopyFrom(_to_settings(header.settings))
     return wire.join(frame, image)
+
+
+def context_of(header: events.FrameHeader) -> TraceContext:
+    """Return the span that a frame says it belongs to."""
+    return bounded(TraceContext(header.traceparent or "", header.tracestate or ""))
+
+
+def bounded(context: TraceContext) -> TraceContext:
+    """Return as much of what a client says of its span as the detector needs."""
+    return TraceContext(context.traceparent[:_MOST_CONTEXT], context.tracestate[:_MOST_CONTEXT])
 
 
 def to_config(settings: events.StreamSettings) -> pb.StreamConfig:

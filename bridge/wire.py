@@ -35,17 +35,25 @@ _NONE: Final = TraceContext()
 
 
 class WireFrame(NamedTuple):
-    """A frame, ready for the detector.
+    """A frame on its way to the detector.
 
     Attributes:
-        request: a serialised StreamDetectionsRequest.
+        parts: of a serialised StreamDetectionsRequest, in their order; the image is one of them as it came.
         size: bytes of its image.
         context: the span that it says it belongs to.
     """
 
-    request: bytes
+    parts: tuple[bytes | memoryview, ...]
     size: int
     context: TraceContext = _NONE
+
+    def request(self, context: TraceContext | None = None) -> bytes:
+        """Return what the detector is sent: the image is copied once, or not at all where the message came so.
+
+        Args:
+            context: a span that the frame belongs to, in place of the one that it says.
+        """
+        return b"".join(self.parts if context is None else (*self.parts, _belonging_to(context)))
 
 
 def join(frame: pb.Frame, image: bytes | memoryview) -> WireFrame:
@@ -58,8 +66,7 @@ def join(frame: pb.Frame, image: bytes | memoryview) -> WireFrame:
     said = frame.SerializeToString()
     before = _IMAGE + _varint(len(image))
     length = _varint(len(before) + len(image) + len(said))
-    request = b"".join((_FRAME, length, before, image, said))
-    return WireFrame(request, len(image), _context(frame))
+    return WireFrame((_FRAME + length + before, image, said), len(image), _context(frame))
 
 
 def split(message: bytes) -> WireFrame | None:
@@ -74,26 +81,26 @@ def split(message: bytes) -> WireFrame | None:
         said = pb.Frame.FromString(message[at:begins] + message[ends:])
     except (DecodeError, ValueError):
         return None
-    return None if said.WhichOneof("image") else WireFrame(message, size, _context(said))
+    return None if said.WhichOneof("image") else WireFrame((message,), size, _context(said))
 
 
 def whole(message: bytes, frame: pb.Frame) -> WireFrame:
     """Return a frame that was read as a message object, as any image may be."""
     size = len(frame.raw.data) if frame.HasField("raw") else len(frame.encoded)
-    return WireFrame(message, size, _context(frame))
+    return WireFrame((message,), size, _context(frame))
 
 
-def belonging_to(request: bytes, context: TraceContext) -> bytes:
-    """Return a frame's request that says another span that the frame belongs to.
+def _belonging_to(context: TraceContext) -> bytes:
+    """Return what is put behind a frame's request, so that the frame belongs to another span.
 
     A field that comes a second time counts, and of a message's field what comes the second time is merged into the
-    first (protobuf.dev/programming-guides/encoding, "Last One Wins"). So it is put behind.
+    first (protobuf.dev/programming-guides/encoding, "Last One Wins").
     """
     said = pb.Frame(traceparent=context.traceparent, tracestate=context.tracestate)
     written = said.SerializeToString()
     if not context.tracestate:  # nothing would be written for it, and the one that came would count
         written += _TRACESTATE + _varint(0)
-    return b"".join((request, _FRAME, _varint(len(written)), written))
+    return _FRAME + _varint(len(written)) + written
 
 
 def _context(frame: pb.Frame) -> TraceContext:

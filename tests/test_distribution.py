@@ -102,7 +102,9 @@ def test_the_wheel_carries_the_code_the_contract_and_the_model(tmp_path: Path) -
         "detector_service/embedded/astronaut.jpg",
         "detector_service/model_commands/catalogue.toml",
     } <= names
-    assert not [name for name in names if name.startswith(("tests/", "benchmarks/", "models/"))]
+    assert not [
+        name for name in names if name.startswith(("tests/", "benchmarks/", "models/", "training/"))
+    ]
 
 
 def test_pip_install_brings_the_client(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_the_worked_examples_are_what_they_say() -> None:
     frame = protocols.PROTOCOLS[protocols.PROTOBUF].decode(frame_bytes)
     for each in (taken, frame):
         assert isinstance(each, protocols.IncomingFrame)
-        request = pb.StreamDetectionsRequest.FromString(each.frame.request)
+        request = pb.StreamDetectionsRequest.FromString(each.frame.request())
         assert request.frame == pb.Frame(frame_id="7", encoded=b"\xff\xd8\xff\xd9")
     config = protocols.PROTOCOLS[protocols.PROTOBUF].decode(config_bytes)
     assert config == pb.StreamConfig(camera="door", buffer_frames=3)

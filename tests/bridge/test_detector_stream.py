@@ -188,7 +188,7 @@ async def test_a_deaf_detector_costs_old_frames_only() -> None:
         await until(lambda: session._received == 100)
         assert session._queue.waiting <= 2
         assert session._queue.in_flight <= 64
-        assert session._drops["superseded"] > 20
+        assert session._answers._drops["superseded"] > 20
 
 
 async def test_a_bad_configuration_is_told_and_the_one_before_applies() -> None:
@@ -277,7 +277,7 @@ async def test_a_detector_that_drops_the_last_frame_is_asked(
         detector.drop_frames = {"dropped"}
         await browser.send_frame(frame_id="dropped")
         (session,) = bridge.server._sessions
-        await until(lambda: session._drops["superseded"] == 1)
+        await until(lambda: session._answers._drops["superseded"] == 1)
         assert (session._queue.in_flight, len(session._queue)) == (0, 0)
         await browser.send_frame()
         assert (await browser.result())["drops"] == {"superseded": 1}
@@ -318,7 +318,7 @@ async def test_frames_over_the_detectors_own_rate_are_no_fault(photo: bytes) -> 
         assert result["frame"]["sequence"] == 1
         (session,) = bridge.server._sessions
         await until(lambda: session._received == 2 and not len(session._queue))
-        assert result["drops"].get("rate_limited", 0) + session._drops["rate_limited"] == 1
+        assert result["drops"].get("rate_limited", 0) + session._answers._drops["rate_limited"] == 1
 
 
 async def test_a_configuration_is_kept_over_a_restart() -> None:
@@ -424,7 +424,7 @@ async def test_a_low_rate_leaves_no_frame_unanswered(photo: bytes) -> None:
         assert set(data["drops"]) == {"rate_limited"}
         told = first["drops"].get("rate_limited", 0) + data["drops"]["rate_limited"]
         await until(lambda: session._received == sent + 1)
-        assert told + session._drops["rate_limited"] == sent - 2 - len(session._queue)
+        assert told + session._answers._drops["rate_limited"] == sent - 2 - len(session._queue)
 
 
 async def test_a_detector_that_takes_long_to_connect_to() -> None:

@@ -18,6 +18,7 @@ from bridge import protocols
 from bridge.errors import ErrorCode
 from tests.bridge.bridges import Client, client, fake_and_bridge
 from tests.bridge.fake_detector import FakeDetector
+from tests.servers import until
 
 _Act = Callable[[Client, FakeDetector], Awaitable[None]]
 BASE64 = base64.b64encode(b"image").decode()
@@ -319,6 +320,8 @@ async def test_what_bad_input_gets(case: Case, tmp_path: Path) -> None:
         assert all(isinstance(text, str) and len(text) < 1000 for text in texts)
         if case.close is not None:
             assert await browser.closed() == case.close
+        await until(lambda: bridge.server.stats.refused[case.code])  # as the client was told
+        if case.close is not None:
             return
         if case.name != "too fast":
             await _still_works(browser, detector, case.subprotocol)

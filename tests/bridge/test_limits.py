@@ -13,6 +13,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Opcode
 
 from bridge import protocols
+from bridge.answers import Answers
+from bridge.client_writer import ClientWriter
 from bridge.detector_stream import DetectorStream
 from bridge.frame_queue import Entry, FrameQueue
 from bridge.server import BridgeServer
@@ -73,7 +75,7 @@ async def test_a_client_that_never_reads_is_cut_off() -> None:
                     assert len(session._queue) <= 128
                     assert session._websocket.transport.get_write_buffer_size() < 3_000_000
         sock.close()
-        assert session._drops["client_slow"] > 0
+        assert session._answers._drops["client_slow"] > 0
         await until(lambda: sessions(bridge.server) == 0)
         await others_are_served(bridge)
     await detector.stop()
@@ -89,7 +91,7 @@ async def test_a_slow_reader_learns_what_was_dropped() -> None:
     ):
         (session,) = bridge.server._sessions
         sent = 0
-        while session._drops["client_slow"] < 5:
+        while session._answers._drops["client_slow"] < 5:
             await browser.send_frame(frame_id=str(sent))
             sent += 1
             # A client in the same event loop would send a hundred thousand before the bridge has its turn.
@@ -369,7 +371,9 @@ async def test_a_connection_that_ended_keeps_nothing() -> None:
                     )
                     browser.websocket.transport.abort()
                 await until(lambda: sessions(bridge.server) == 0)
-            await until(lambda: not alive(Entry, FrameQueue, Session, DetectorStream))
+            await until(
+                lambda: not alive(Answers, ClientWriter, DetectorStream, Entry, FrameQueue, Session)
+            )
             assert sessions(bridge.server) == 0
     finally:
         gc.enable()

@@ -64,7 +64,7 @@ def decodes_or_refuses(protocol: str, message: str | bytes) -> None:
     else:
         assert looks_like_a_frame is isinstance(request, IncomingFrame)
         if isinstance(request, IncomingFrame):
-            pb.StreamDetectionsRequest.FromString(request.frame.request)
+            pb.StreamDetectionsRequest.FromString(request.frame.request())
 
 
 @given(EVENTS)

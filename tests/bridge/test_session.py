@@ -152,3 +152,17 @@ async def test_streams_are_opened_with_the_first_frame_and_closed_with_the_conne
         async with asyncio.timeout(10):
             while detector.streams:
                 await asyncio.sleep(0.002)
+
+
+async def test_a_context_beyond_reason_costs_no_frame() -> None:
+    """It would not fit into a call's metadata; what is passed on of it is enough to say that it is malformed."""
+    headers = [("tracestate", f"a={'x' * 8000}")] * 8
+    async with (
+        fake_and_bridge() as (detector, bridge),
+        client(bridge.url, additional_headers=headers) as browser,
+    ):
+        await browser.send_frame(traceparent=1_000_000 * "x", tracestate=1_000_000 * "y")
+        await browser.result()
+    (frame,) = detector.frames
+    assert 512 < len(frame.traceparent) < 1000
+    assert 512 < len(frame.tracestate) < 1000

@@ -63,6 +63,22 @@ async def test_one_that_does_not_answer_is_left_out(monkeypatch: pytest.MonkeyPa
         assert value(told, "frames_total") == 11
 
 
+async def test_one_that_ends_while_it_answers_is_left_out() -> None:
+    """Half a page would be half a number."""
+
+    async def break_off(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((await page(2)).removesuffix(b"0\n"))
+        writer.close()
+
+    async with (
+        workers(2, 2) as (first, second),
+        await asyncio.start_unix_server(break_off, sock=second._socket),
+    ):
+        told = parsed((await first.page()).decode())
+    assert value(told, "frames_total") == 1
+    assert value(told, "crowd_detector_bridge_worker_up", worker="2") == 0
+
+
 async def test_other_users_get_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The names have no permissions, so each asks who is there."""
     monkeypatch.setattr(sibling_pages, "_user_of", lambda _: 65534)

@@ -41,6 +41,26 @@ async def test_a_connections_work_is_counted() -> None:
         assert stats.refused == {"UNKNOWN_EVENT": 1}
 
 
+async def test_each_frame_comes_to_something() -> None:
+    """It gets a result, is refused, is dropped, or its client leaves."""
+    async with fake_and_bridge(bridge_buffer_frames=1) as (detector, bridge):
+        stats = bridge.server.stats
+        async with client(bridge.url) as browser:
+            await browser.send_frame()
+            await browser.result()
+            await browser.send("process_frame", {"frame": "not base64!"})
+            await browser.error()
+            detector.gate.clear()
+            for _ in range(4):
+                await browser.send_frame()
+            await until(lambda: stats.frames == 6)
+        await until(lambda: not bridge.server._sessions)
+        detector.gate.set()
+    assert (stats.frames, stats.results, stats.refused["INVALID_FRAME"]) == (6, 1, 1)
+    assert stats.abandoned
+    assert stats.abandoned + stats.dropped.total() == 4
+
+
 async def test_connections_that_are_cut_off_are_told_too() -> None:
     """They get no word themselves."""
     with capture_logs() as lines:

@@ -34,7 +34,7 @@ def complete(said: pb.Frame, image: bytes) -> pb.StreamDetectionsRequest:
 def test_what_is_joined_is_the_message(said: pb.Frame, image: bytes) -> None:
     """Whatever is said of the frame, whatever its image."""
     frame = wire.join(said, image)
-    assert pb.StreamDetectionsRequest.FromString(frame.request) == complete(said, image)
+    assert pb.StreamDetectionsRequest.FromString(frame.request()) == complete(said, image)
     assert frame.size == len(image)
     assert wire.join(said, memoryview(image)) == frame
 
@@ -46,7 +46,9 @@ def test_what_protobuf_makes_is_known(said: pb.Frame, image: bytes) -> None:
     """It is passed on as it is."""
     message = complete(said, image).SerializeToString()
     context = TraceContext(said.traceparent, said.tracestate if said.traceparent else "")
-    assert wire.split(message) == wire.WireFrame(message, len(image), context)
+    frame = wire.split(message)
+    assert frame == wire.WireFrame((message,), len(image), context)
+    assert frame.request() is message, "nothing of it is copied"
 
 
 @given(SAID, IMAGES, st.text(max_size=200), st.text(max_size=600))
@@ -54,9 +56,8 @@ def test_a_frame_may_be_said_to_belong_to_another_span(
     said: pb.Frame, image: bytes, traceparent: str, tracestate: str
 ) -> None:
     """All else stays as it was; what it said of its span before does not count."""
-    request = wire.join(said, image).request
-    changed = wire.belonging_to(request, TraceContext(traceparent, tracestate))
-    read = pb.StreamDetectionsRequest.FromString(changed)
+    context = TraceContext(traceparent, tracestate)
+    read = pb.StreamDetectionsRequest.FromString(wire.join(said, image).request(context))
     said.traceparent = traceparent or said.traceparent
     said.tracestate = tracestate
     assert read == complete(said, image)
@@ -76,7 +77,7 @@ def test_many_fields_in_front_of_the_image_are_left_to_protobuf() -> None:
 @st.composite
 def almost_frames(draw: st.DrawFn) -> bytes:
     """Return a frame with a few bytes changed, cut off, or added."""
-    message = bytearray(wire.join(draw(SAID), draw(st.binary(max_size=20))).request)
+    message = bytearray(wire.join(draw(SAID), draw(st.binary(max_size=20))).request())
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(0, len(message)))
         message[at : at + draw(st.integers(0, 2))] = draw(st.binary(max_size=3))
@@ -101,5 +102,5 @@ def test_only_a_frame_is_taken_for_one(message: bytes) -> None:
     if frame is not None:
         assert request.WhichOneof("message") == "frame"
         assert request.frame.WhichOneof("image") == "encoded"
-        assert frame[:2] == (message, len(request.frame.encoded))
+        assert frame[:2] == ((message,), len(request.frame.encoded))
         assert frame.context.traceparent == request.frame.traceparent

@@ -14,11 +14,13 @@ from typing import NamedTuple
 import pytest
 from crowd.detector.v1 import detector_pb2 as pb
 
+from tests import log_lines
 from tests.bridge.bridges import Client, client
 from tests.bridge.fake_detector import faking
 from tests.bridge.test_third_parties import page_at
-from tests.servers import ROOT, Process, connected, service_process
+from tests.servers import ROOT, Process, connected, service_process, until
 from tests.telemetry.otlp_receiver import Collector, ReceivedSpan, collecting
+from tests.telemetry.pages import scrape, value
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 BROWSER = "00f067aa0ba902b7"
@@ -166,6 +168,9 @@ async def test_what_is_not_sampled_leaves_only_its_errors(photo: bytes) -> None:
             assert await ask(browser, photo, "nonsense") == "detection_result"
         await running.collector.has("process_frame", 2)
         await running.collector.has("detect_frame", 2)
+        page = await scrape(f"http://{running.bridge.address}/metrics")
+        assert value(page, "crowd_detector_telemetry_contexts_malformed_total") == 1
+        assert value(page, "crowd_detector_telemetry_spans_dropped_total") == 0
         assert of_trace(running.collector, TRACE) == []
         spans = {(each.service, each.name): each for each in of_trace(running.collector, failed)}
         for whose in (("crowd-bridge", "process_frame"), ("crowd-detector", "detect_frame")):
@@ -243,19 +248,29 @@ async def test_a_dropped_frame_says_why(photo: bytes) -> None:
 
 
 async def test_a_frame_that_the_bridge_drops_says_why(photo: bytes) -> None:
-    """And one that it refuses has a span, too, though nobody could read whose it is."""
-    async with both() as running, client(running.url) as browser:
+    """And one that it refuses has a span, too, and a line in the log, which name its trace."""
+    largest = str(len(photo) + 1)
+    async with both(MAX_FRAME_BYTES=largest) as running, client(running.url) as browser:
         await browser.send("configure", {"max_frame_rate": 0.001})
         await browser.receive()
         await browser.send_frame(photo)
         await browser.result()
         await browser.send_frame(photo, traceparent=SAMPLED)
-        await browser.send("process_frame", {"frame": "not base64!"})
+        fifth, sixth = (NOT_SAMPLED.replace("4b", number) for number in ("5b", "6b"))
+        await browser.send("process_frame", {"frame": "not base64!", "traceparent": fifth})
         assert (await browser.error())["code"] == "INVALID_FRAME"
-        _, dropped, refused = await running.collector.has("process_frame", 3)
+        await browser.send_frame(photo + b"  ", traceparent=sixth)
+        assert (await browser.error())["code"] == "FRAME_TOO_LARGE"
+        _, dropped, *refused = await running.collector.has("process_frame", 4)
         assert dropped.trace_id == TRACE
         assert dropped.attributes["crowd.drop.reason"] == "rate_limited"
-        assert refused.attributes["error.type"] == "INVALID_FRAME"
+        told = [(span.attributes["error.type"], span.trace_id) for span in refused]
+        traces = [TRACE.replace("4b", number) for number in ("5b", "6b")]
+        assert told == list(zip(["INVALID_FRAME", "FRAME_TOO_LARGE"], traces, strict=True))
+        assert [span.span.parent_span_id.hex() for span in refused] == [BROWSER] * 2
+        lines = log_lines.check(running.bridge.log.with_name("app.bridge.log").read_text())
+        refusals = [line for line in lines if line["event"] == "message.refused"]
+        assert [line["trace_id"] for line in refusals] == traces
 
 
 async def test_a_detector_that_went_away_with_a_frame_is_a_failure() -> None:
@@ -276,10 +291,37 @@ async def test_a_detector_that_went_away_with_a_frame_is_a_failure() -> None:
                 while (await browser.error())["code"] != "PROCESSING_ERROR":
                     pass
             (frame,) = await collector.has("process_frame")
+            lines = log_lines.check(bridge.log.with_name("app.bridge.log").read_text())
+    (given_up,) = [line for line in lines if line["event"] == "frame.given_up"]
+    assert (given_up["sequence"], given_up["trace_id"]) == (2, TRACE)
     assert frame.trace_id == TRACE
     assert frame.attributes["error.type"] == "PROCESSING_ERROR"
     assert detector.frames[-1].traceparent.startswith(f"00-{TRACE}-")
     assert detector.frames[-1].traceparent.endswith("-00")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_where_telemetry_is_disabled_no_worker_exports(workers: str) -> None:
+    """What is said to the process that watches them holds for them; its last exports would have come as it ends."""
+    async with (
+        collecting() as collector,
+        faking() as (detector,),
+        service_process(
+            module="bridge",
+            DETECTOR_ADDRESS=detector.address,
+            BRIDGE_WORKERS=workers,
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.address,
+            OTEL_SDK_DISABLED="true",
+        ) as bridge,
+    ):
+        await bridge.serves("bridge.serving")
+        async with client(f"ws://{bridge.address}/ws") as browser:
+            await browser.send_frame(traceparent=SAMPLED)
+            await browser.result()
+        bridge.signal(signal.SIGTERM)
+        assert await bridge.ended() == 0
+    assert collector.spans == []
+    assert [frame.traceparent for frame in detector.frames] == [SAMPLED]
 
 
 @pytest.mark.parametrize("module", ["detector_service", "bridge"])
@@ -292,6 +334,7 @@ async def test_a_collector_that_cannot_be_reached_holds_nothing_up(
         "OTEL_EXPORTER_OTLP_ENDPOINT": closed,
         "OTEL_BSP_MAX_QUEUE_SIZE": "10",
         "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "5",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "5",
         "OTEL_METRICS_EXPORTER": "none",
         "ADMIN_PORT": "off",
     }
@@ -306,11 +349,14 @@ async def test_a_collector_that_cannot_be_reached_holds_nothing_up(
                     await browser.send_frame(photo)
                     await browser.result()
             watched = bridge if module == "bridge" else detector
+            log = detector.log if watched is detector else bridge.log.with_name("app.bridge.log")
+            # The exporter tries again for so long, and who ends before that has only dropped them.
+            await until(lambda: "telemetry.export_failed" in log.read_text())
             began = asyncio.get_running_loop().time()
             watched.signal(signal.SIGTERM)
             assert await watched.ended() == 0
             took = asyncio.get_running_loop().time() - began
-    assert took < 20, "its last spans hold it up for a second, and not for the exporter's ten"
+    assert took < 20, "its last spans hold it up for a second, and not for the exporter's five"
     lines = [json.loads(line) for line in watched.errors.splitlines() if line.startswith("{")]
     (told,) = [line for line in lines if line["event"] == "traces.dropped"]
     assert told["spans"] >= 80

@@ -31,5 +31,5 @@ def trace_context(traceparent: str, tracestate: str) -> Metadata:
 
 
 def _check(value: str, name: str) -> None:
-    if not value.isascii() or not (value.isprintable()):
+    if not (value.isascii() and value.isprintable()):
         raise ValueError(f"{name} is not printable ASCII, so it cannot be sent")

@@ -29,8 +29,8 @@ def service() -> Iterator[str]:
     """Run a service of its own on a free port; give its address once it serves."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    mine = {"HOST": "127.0.0.1", "GRPC_PORT": str(port), "ADMIN_PORT": "off"}
-    mine["LOG_LEVEL"] = "WARNING"
+    ports = {"GRPC_PORT": str(port), "ADMIN_PORT": "off"}
+    mine = {"HOST": "127.0.0.1", "LOG_LEVEL": "WARNING", **ports}
     process = subprocess.Popen([sys.executable, "-m", "detector_service"], env=os.environ | mine)
     try:
         wait_for(process, f"127.0.0.1:{port}")

@@ -10,7 +10,7 @@ hard thresholds). A class that the model was not asked for stays unknown everywh
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,20 @@ from training.errors import TrainingError
 from training.finders import Finder
 
 
-def find(pictures: Sequence[Picture], finder: Finder) -> dict[str, list[list[float]]]:
+def find(
+    pictures: Sequence[Picture], finder: Finder, classes: Collection[int]
+) -> dict[str, list[list[float]]]:
     """Return for each picture's name what is found of the classes that it is not labelled for.
+
+    Args:
+        pictures: in which to look; those that are not labelled for one of the classes are.
+        finder: the model.
+        classes: to look for, by their numbers.
 
     Returns:
         Rows of class, x1, y1, x2, y2 in pixels, confidence.
     """
-    wanted = [picture for picture in pictures if len(picture.labelled) < len(CLASSES)]
+    wanted = [picture for picture in pictures if not picture.labelled.issuperset(classes)]
     return {
         picture.name: _rows(picture, found)
         for picture, found in zip(wanted, finders.find_in(wanted, finder), strict=True)
@@ -95,13 +102,21 @@ def main() -> int:
     parser.add_argument(
         "--size", type=int, default=416, help="longest side of the input, in pixels"
     )
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        choices=CLASSES,
+        default=CLASSES,
+        help="look for these only, in pictures that are not labelled for them",
+    )
     parser.add_argument("--pictures", type=int, help="of each group (person, face, both), at most")
     options = parser.parse_args()
     try:
         model = networks.model(options.weights)
         finder = finders.ultralytics(model, options.size, networks.device())
         pictures = data.load(options.data, "train", options.pictures)
-        found = find(pictures, finder)
+        classes = [CLASSES.index(name) for name in options.classes]
+        found = find(pictures, finder, classes)
         options.out.write_text(json.dumps(found) + "\n")
     except (TrainingError, OSError) as error:
         print(f"training.pseudo_labels: {error}", file=sys.stderr)

@@ -51,8 +51,9 @@ def test_only_classes_that_are_not_labelled_are_looked_for() -> None:
     def finder(_image: Image) -> dict[int, np.ndarray]:
         return {index: np.array([[1, 2, 3, 4, 0.5]], np.float32) for index in (0, 1)}
 
-    found = pseudo_labels.find(pictures, finder)
+    found = pseudo_labels.find(pictures, finder, [0, 1])
     assert found == {"0": [[0, 1, 2, 3, 4, 0.5]], "1": [[1, 1, 2, 3, 4, 0.5]]}
+    assert pseudo_labels.find(pictures, finder, [1]) == {"1": [[1, 1, 2, 3, 4, 0.5]]}
 
 
 def test_the_command_writes_what_training_reads(

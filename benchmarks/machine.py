@@ -17,6 +17,7 @@ _PACKAGES: Final = (
     "litserve",
     "numpy",
     "opencv-python-headless",
+    "opentelemetry-sdk",
     "openvino",
     "pillow",
     "protobuf",

@@ -10,6 +10,7 @@ goes to a process that throws it away. Talks to 127.0.0.1 only.
 
 import argparse
 import json
+import math
 import os
 import shlex
 import sys
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
+from statistics import mean, median, stdev
 from typing import Any, Final, NamedTuple
 from urllib.request import urlopen
 
@@ -120,8 +121,8 @@ def _scraping(url: str) -> Iterator[None]:
 
 def measure(
     folder: Path, *, rounds: int, seconds: float, say: Callable[[str], None]
-) -> list[dict[str, float]]:
-    """Return milliseconds of processor time for a frame, by mode, of each round.
+) -> tuple[list[dict[str, float]], float]:
+    """Return milliseconds of processor time for a frame, by mode, of each round; and what others took, in percent.
 
     Raises:
         ChildFailedError: a process ended before its time.
@@ -140,6 +141,7 @@ def measure(
             name: _start(stack, folder, mode, f"http://127.0.0.1:{port}")
             for name, mode in MODES.items()
         }
+        others = machine.Others()
         taken = []
         for number in range(rounds):
             say(f"round {number + 1} of {rounds}")
@@ -154,17 +156,26 @@ def measure(
                 )
                 figures[name] = answered["cpu_ms_per_frame"]
             taken.append(figures)
-        return taken
+        return taken, others.percent()  # while the children are there: the time of ended ones is not theirs any more
 
 
 def summed_up(taken: list[dict[str, float]]) -> dict[str, Any]:
-    """Return the medians, and what each mode adds: the median of the rounds' differences, which are measured close together."""
+    """Return the medians, and what each mode adds: the mean of the rounds' differences, which are measured close together.
+
+    With the mean goes its standard error, the differences' standard deviation by the root of their number. Processor
+    time is told in ticks of 10 ms, so that the median of differences would be one of a few values.
+
+    Args:
+        taken: of two rounds or more, milliseconds by mode.
+    """
+    differences = {
+        name: [each[name] - each[OFF] for each in taken] for name in taken[0] if name != OFF
+    }
     return {
         "cpu_ms_per_frame": {name: median(each[name] for each in taken) for name in taken[0]},
-        "added_ms_per_frame": {
-            name: median(each[name] - each[OFF] for each in taken)
-            for name in taken[0]
-            if name != OFF
+        "added_ms_per_frame": {name: mean(values) for name, values in differences.items()},
+        "standard_error": {
+            name: stdev(values) / math.sqrt(len(values)) for name, values in differences.items()
         },
     }
 
@@ -172,27 +183,37 @@ def summed_up(taken: list[dict[str, float]]) -> dict[str, Any]:
 def main() -> int:
     """Run the benchmark; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.telemetry", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each mode and round")
+    parser.add_argument("--rounds", type=int, default=40, help="2 or more")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each mode and round")
     parser.add_argument("--out", type=Path, default=_RESULTS)
     options = parser.parse_args()
+    if options.rounds < 2:
+        parser.error("--rounds: give 2 or more, for there is no error of a single difference")
 
     def say(what: str) -> None:
         print(f"[{datetime.now(UTC):%H:%M:%S}] {what}", file=sys.stderr, flush=True)
 
-    others = machine.Others()
     with tempfile.TemporaryDirectory(prefix="telemetry-benchmark-") as name:
-        taken = measure(Path(name), rounds=options.rounds, seconds=options.seconds, say=say)
+        taken, others = measure(
+            Path(name), rounds=options.rounds, seconds=options.seconds, say=say
+        )
     found = summed_up(taken)
-    print("processor time of the detector, ms a frame, medians")
+    print("processor time of the detector, ms a frame: medians, and what is added to them on average")
     for name, spent in found["cpu_ms_per_frame"].items():
         added = found["added_ms_per_frame"].get(name)
-        print(f"  {name:18} {spent:6.3f}" + ("" if added is None else f"   adds {added:6.3f}"))
+        error = found["standard_error"].get(name)
+        print(
+            f"  {name:18} {spent:6.3f}"
+            + ("" if added is None else f"   adds {added:6.3f} ± {error:.3f}")
+        )
+    print(f"others took {others:.1f} % of the machine")
     print(f"what is aimed at: {_TARGETS}")
     results = {
         "command": shlex.join(["python", "-m", "benchmarks.telemetry", *sys.argv[1:]]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.describe(),
-        "others_percent": others.percent(),
+        "versions": machine.versions(),
+        "others_percent": others,
         **found,
         "rounds": taken,
     }

@@ -73,30 +73,36 @@ _ALL_LOADS: Final = (
 )
 
 
-def cells(setup: str, transport: str, *, quick: bool) -> list[Cell]:
-    """Return what is measured of the service over one of its transports.
+def cells(setup: str, transport: str, number: int, *, quick: bool) -> list[Cell]:
+    """Return what is measured of the service over one of its transports in a round.
 
     Args:
         setup: its name.
         transport: the main one is measured most.
+        number: of the round, from 1.
         quick: whether to measure only what the quick ratios need.
     """
     if quick:
         return [MAIN_CELL]
     if transport == MAIN_TRANSPORT:
         return [*_ALL_LOADS, Cell(1, IDLE), Cell(_FAIRNESS_STREAMS, FAIRNESS)]
-    return list(_ALL_LOADS) if setup == EMBEDDED else [MAIN_CELL]
+    return _for_plots(setup, number)
 
 
 def peer_cells(setup: str, number: int, *, all_loads: bool) -> list[Cell]:
-    """Return what is measured of a peer in a round: what no ratio needs only in every second one.
+    """Return what is measured of a peer in a round.
 
     Args:
         setup: its name.
-        number: of the round, from 1; odd ones are long.
-        all_loads: whether it is measured at more than what its ratio is taken from.
+        number: of the round, from 1.
+        all_loads: whether it is ever measured at more than what its ratio is taken from.
     """
-    return list(_ALL_LOADS) if all_loads and setup == EMBEDDED and number % 2 else [MAIN_CELL]
+    return _for_plots(setup, number) if all_loads else [MAIN_CELL]
+
+
+def _for_plots(setup: str, number: int) -> list[Cell]:
+    """Return all loads in the first round, and after it what ratios are taken from: so there is time for more rounds."""
+    return list(_ALL_LOADS) if setup == EMBEDDED and number == 1 else [MAIN_CELL]
 
 
 def rates(cell: Cell, capacity: float) -> list[float]:

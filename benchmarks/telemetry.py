@@ -156,7 +156,10 @@ def measure(
                 )
                 figures[name] = answered["cpu_ms_per_frame"]
             taken.append(figures)
-        return taken, others.percent()  # while the children are there: the time of ended ones is not theirs any more
+        return (
+            taken,
+            others.percent(),
+        )  # while the children are there: the time of ended ones is not theirs any more
 
 
 def summed_up(taken: list[dict[str, float]]) -> dict[str, Any]:
@@ -194,11 +197,11 @@ def main() -> int:
         print(f"[{datetime.now(UTC):%H:%M:%S}] {what}", file=sys.stderr, flush=True)
 
     with tempfile.TemporaryDirectory(prefix="telemetry-benchmark-") as name:
-        taken, others = measure(
-            Path(name), rounds=options.rounds, seconds=options.seconds, say=say
-        )
+        taken, others = measure(Path(name), rounds=options.rounds, seconds=options.seconds, say=say)
     found = summed_up(taken)
-    print("processor time of the detector, ms a frame: medians, and what is added to them on average")
+    print(
+        "processor time of the detector, ms a frame: medians, and what is added to them on average"
+    )
     for name, spent in found["cpu_ms_per_frame"].items():
         added = found["added_ms_per_frame"].get(name)
         error = found["standard_error"].get(name)

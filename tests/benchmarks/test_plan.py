@@ -42,7 +42,7 @@ def test_one_stream_floods_and_the_others_ask_for_a_little_more_than_their_share
 
 
 def test_all_numbers_of_streams_are_saturated_with_the_embedded_model() -> None:
-    measured = [cells(EMBEDDED, transport, quick=False) for transport in ("stream", "ws-json")]
+    measured = [cells(EMBEDDED, transport, 1, quick=False) for transport in ("stream", "ws-json")]
     measured.append(peer_cells(EMBEDDED, 1, all_loads=True))
     for each in measured:
         assert [c.streams for c in each if c.load == SATURATION] == list(STREAMS)
@@ -51,24 +51,31 @@ def test_all_numbers_of_streams_are_saturated_with_the_embedded_model() -> None:
 def test_the_stream_is_measured_alike_with_two_models_and_the_others_where_ratios_are_taken() -> (
     None
 ):
-    assert cells(TWO_MODELS, "stream", quick=False) == cells(EMBEDDED, "stream", quick=False)
-    assert cells(TWO_MODELS, "ws-json", quick=False) == [MAIN_CELL]
+    for number in (1, 2):
+        of_one = cells(EMBEDDED, "stream", number, quick=False)
+        assert cells(TWO_MODELS, "stream", number, quick=False) == of_one
+    assert cells(TWO_MODELS, "ws-json", 1, quick=False) == [MAIN_CELL]
     assert peer_cells(TWO_MODELS, 1, all_loads=True) == [MAIN_CELL]
 
 
-def test_what_no_ratio_needs_of_a_peer_is_measured_in_every_second_round() -> None:
-    counts = [len(peer_cells(EMBEDDED, number, all_loads=True)) for number in (1, 2, 3, 4)]
-    assert counts[0] == counts[2] > counts[1] == counts[3] == 1
+def test_what_no_ratio_needs_is_measured_in_the_first_round_alone() -> None:
+    """Of the other transports and of peers; the stream's ratios need all loads."""
+    for number, counts in ((1, {8, 6}), (2, {8, 1}), (3, {8, 1})):
+        transports = ("stream", "ws-json", "unary")
+        measured = [cells(EMBEDDED, each, number, quick=False) for each in transports]
+        measured.append(peer_cells(EMBEDDED, number, all_loads=True))
+        assert {len(each) for each in measured} == counts
 
 
 def test_what_a_ratio_is_taken_from_is_measured_in_every_round() -> None:
     for number in (1, 2):
+        assert MAIN_CELL in cells(EMBEDDED, "ws-binary", number, quick=False)
         for all_loads in (True, False):
             assert MAIN_CELL in peer_cells(EMBEDDED, number, all_loads=all_loads)
 
 
 def test_a_quick_run_measures_each_transport_once() -> None:
-    assert cells(EMBEDDED, "stream", quick=True) == [MAIN_CELL]
+    assert cells(EMBEDDED, "stream", 1, quick=True) == [MAIN_CELL]
 
 
 @given(st.lists(st.integers(), min_size=1), st.integers(1, 50))

@@ -69,9 +69,12 @@ class Others:
         self._before: Final = _others_cpu_seconds()
 
     def percent(self) -> float:
-        """Return the share so far: of all cores, in percent."""
+        """Return the share so far: of all cores, in percent.
+
+        It may be a little below zero: the kernel keeps the machine's time and that of processes by different clocks.
+        """
         took = (time.monotonic() - self._began) * (os.cpu_count() or 1)
-        return max(100 * (_others_cpu_seconds() - self._before) / took, 0.0)
+        return 100 * (_others_cpu_seconds() - self._before) / took
 
 
 def _others_cpu_seconds() -> float:

@@ -86,7 +86,7 @@ def cells(setup: str, transport: str, number: int, *, quick: bool) -> list[Cell]
         return [MAIN_CELL]
     if transport == MAIN_TRANSPORT:
         return [*_ALL_LOADS, Cell(1, IDLE), Cell(_FAIRNESS_STREAMS, FAIRNESS)]
-    return _for_plots(setup, number)
+    return _beside_the_stream(setup, number)
 
 
 def peer_cells(setup: str, number: int, *, all_loads: bool) -> list[Cell]:
@@ -97,11 +97,14 @@ def peer_cells(setup: str, number: int, *, all_loads: bool) -> list[Cell]:
         number: of the round, from 1.
         all_loads: whether it is ever measured at more than what its ratio is taken from.
     """
-    return _for_plots(setup, number) if all_loads else [MAIN_CELL]
+    return _beside_the_stream(setup, number) if all_loads else [MAIN_CELL]
 
 
-def _for_plots(setup: str, number: int) -> list[Cell]:
-    """Return all loads in the first round, and after it what ratios are taken from: so there is time for more rounds."""
+def _beside_the_stream(setup: str, number: int) -> list[Cell]:
+    """Return what is measured of others than the stream: all loads in the first round, then what ratios are taken from.
+
+    Only plots need the rest, and so there is time for more rounds.
+    """
     return list(_ALL_LOADS) if setup == EMBEDDED and number == 1 else [MAIN_CELL]
 
 
@@ -118,6 +121,17 @@ def rates(cell: Cell, capacity: float) -> list[float]:
         fair = capacity / cell.streams
         return [_FLOOD * capacity] + [_FAIRNESS_RATE * fair] * (cell.streams - 1)
     return [_SHARE[cell.load] * capacity / cell.streams] * cell.streams
+
+
+def another_fits(took: Sequence[float], left: float) -> bool:
+    """Return whether another round would end in time.
+
+    Args:
+        took: seconds of each round so far, at least one. The first has more in it than the others, so it only counts while
+            it is alone.
+        left: seconds.
+    """
+    return max(took[1:] or took) <= left
 
 
 def turned(items: Sequence[T], number: int) -> list[T]:

@@ -156,10 +156,8 @@ def measure(
                 )
                 figures[name] = answered["cpu_ms_per_frame"]
             taken.append(figures)
-        return (
-            taken,
-            others.percent(),
-        )  # while the children are there: the time of ended ones is not theirs any more
+        # While the children are there: the time of those that ended would be taken for others'.
+        return taken, others.percent()
 
 
 def summed_up(taken: list[dict[str, float]]) -> dict[str, Any]:

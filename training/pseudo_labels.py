@@ -1,6 +1,6 @@
 """What a model finds of the classes that pictures are not labelled for, to learn from.
 
-    python -m training.pseudo_labels WEIGHTS.pt OUT.json [--data FOLDER] [--size 640]
+    python -m training.pseudo_labels WEIGHTS.pt OUT.json [--classes person face] [--data FOLDER] [--size 416]
 
 `training.train --pseudo-labels OUT.json` takes what scores more than --sure for labels, what scores less than
 --unsure for nothing, and what is between for unknown (as in "soft teacher" methods, arXiv:2106.09018, with two
@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,49 +24,65 @@ from training.errors import TrainingError
 from training.finders import Finder
 
 
-def find(
-    pictures: Sequence[Picture], finder: Finder, classes: Collection[int]
-) -> dict[str, list[list[float]]]:
-    """Return for each picture's name what is found of the classes that it is not labelled for.
+@dataclass(frozen=True, slots=True)
+class PseudoLabels:
+    """What a model found.
+
+    Attributes:
+        classes: that were looked for, by their numbers.
+        boxes: by the names of the pictures that are not labelled for all of these: rows of class, x1, y1, x2, y2 in
+            pixels, confidence.
+    """
+
+    classes: frozenset[int]
+    boxes: Mapping[str, Sequence[Sequence[float]]]
+
+    def write(self, path: Path) -> None:
+        """Write them for `read`."""
+        names = [CLASSES[index] for index in sorted(self.classes)]
+        path.write_text(json.dumps({"classes": names, "boxes": self.boxes}) + "\n")
+
+
+def find(pictures: Sequence[Picture], finder: Finder, classes: Collection[int]) -> PseudoLabels:
+    """Look for classes in the pictures that are not labelled for them.
 
     Args:
-        pictures: in which to look; those that are not labelled for one of the classes are.
+        pictures: labelled for some classes, or none.
         finder: the model.
-        classes: to look for, by their numbers.
-
-    Returns:
-        Rows of class, x1, y1, x2, y2 in pixels, confidence.
+        classes: to look for, by their numbers; the model knows them.
     """
     wanted = [picture for picture in pictures if not picture.labelled.issuperset(classes)]
-    return {
-        picture.name: _rows(picture, found)
-        for picture, found in zip(wanted, finders.find_in(wanted, finder), strict=True)
-    }
+    found = finders.find_in(wanted, finder)
+    return PseudoLabels(
+        frozenset(classes),
+        {
+            picture.name: _rows(each, frozenset(classes) - picture.labelled)
+            for picture, each in zip(wanted, found, strict=True)
+        },
+    )
 
 
-def _rows(picture: Picture, found: Found) -> list[list[float]]:
+def _rows(found: Found, classes: Collection[int]) -> list[list[float]]:
     return [
         [index, *(round(float(value), 4) for value in row)]
         for index, rows in found.items()
-        if index not in picture.labelled
+        if index in classes
         for row in rows
     ]
 
 
-def with_labels(
-    picture: Picture, found: Mapping[str, Sequence[Sequence[float]]], *, unsure: float, sure: float
-) -> Picture:
+def with_labels(picture: Picture, found: PseudoLabels, *, unsure: float, sure: float) -> Picture:
     """Return a picture with what a model found in it as labels, and as places where nothing is known.
 
     Args:
         picture: labelled for some classes.
-        found: as `find` returns it; a picture that is not in it stays as it is.
+        found: in it and others; a picture that was not looked at stays as it is.
         unsure: what scores less is nothing.
         sure: what scores more is a label.
     """
-    if picture.name not in found:
+    if picture.name not in found.boxes:
         return picture
-    rows = np.array(found[picture.name], np.float32).reshape(-1, 6)
+    rows = np.array(found.boxes[picture.name], np.float32).reshape(-1, 6)
     rows = rows[~np.isin(rows[:, 0], list(picture.labelled))]
     labels = rows[rows[:, 5] > sure, :5]
     between = rows[(rows[:, 5] > unsure) & (rows[:, 5] <= sure), :5]
@@ -74,23 +90,41 @@ def with_labels(
         picture,
         boxes=np.concatenate([picture.boxes, labels]),
         unsure=np.concatenate([picture.unsure, between]),
-        labelled=frozenset(range(len(CLASSES))),
+        labelled=picture.labelled | found.classes,
     )
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Return what `find` found, from a file.
+def read(path: Path) -> PseudoLabels:
+    """Return what was written.
 
     Raises:
         TrainingError: it cannot be read.
     """
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        written: dict[str, Any] = json.loads(path.read_text())
+        classes = frozenset(CLASSES.index(name) for name in written["classes"])
+        return PseudoLabels(classes, written["boxes"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(
-            f"--pseudo-labels {path}: cannot be read ({error}); make it with python -m training.pseudo_labels"
+            f"--pseudo-labels {path}: cannot be read ({type(error).__name__}: {error}); make it with python -m "
+            "training.pseudo_labels"
         ) from error
-    return found
+
+
+def _classes(asked: Sequence[str] | None, known: Collection[str]) -> list[int]:
+    """Return the numbers of the classes to look for: those that were asked for, or all that the model knows.
+
+    Raises:
+        TrainingError: the model does not know them, so that to find none would say nothing.
+    """
+    names = [name for name in CLASSES if name in (known if asked is None else asked)]
+    unknown = set(names) - set(known)
+    if unknown or not names:
+        raise TrainingError(
+            f"the model knows no {' and no '.join(sorted(unknown) or CLASSES)}, only {', '.join(sorted(known))}; give "
+            "--classes that it knows, or other weights"
+        )
+    return [CLASSES.index(name) for name in names]
 
 
 def main() -> int:
@@ -106,22 +140,23 @@ def main() -> int:
         "--classes",
         nargs="+",
         choices=CLASSES,
-        default=CLASSES,
-        help="look for these only, in pictures that are not labelled for them",
+        help="to look for, in pictures that are not labelled for them; by default all that the model knows",
     )
     parser.add_argument("--pictures", type=int, help="of each group (person, face, both), at most")
     options = parser.parse_args()
     try:
         model = networks.model(options.weights)
+        classes = _classes(options.classes, model.names.values())
         finder = finders.ultralytics(model, options.size, networks.device())
         pictures = data.load(options.data, "train", options.pictures)
-        classes = [CLASSES.index(name) for name in options.classes]
         found = find(pictures, finder, classes)
-        options.out.write_text(json.dumps(found) + "\n")
+        found.write(options.out)
     except (TrainingError, OSError) as error:
         print(f"training.pseudo_labels: {error}", file=sys.stderr)
         return 1
-    print(f"{options.out}: {sum(map(len, found.values()))} boxes in {len(found)} pictures")
+    print(
+        f"{options.out}: {sum(map(len, found.boxes.values()))} boxes in {len(found.boxes)} pictures"
+    )
     return 0
 
 

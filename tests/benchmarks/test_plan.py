@@ -11,6 +11,7 @@ from benchmarks.plan import (
     STREAMS,
     TWICE,
     Cell,
+    another_fits,
     cells,
     peer_cells,
     rates,
@@ -60,11 +61,36 @@ def test_the_stream_is_measured_alike_with_two_models_and_the_others_where_ratio
 
 def test_what_no_ratio_needs_is_measured_in_the_first_round_alone() -> None:
     """Of the other transports and of peers; the stream's ratios need all loads."""
-    for number, counts in ((1, {8, 6}), (2, {8, 1}), (3, {8, 1})):
-        transports = ("stream", "ws-json", "unary")
-        measured = [cells(EMBEDDED, each, number, quick=False) for each in transports]
-        measured.append(peer_cells(EMBEDDED, number, all_loads=True))
-        assert {len(each) for each in measured} == counts
+    for number in (1, 2, 3):
+        stream, *others = [
+            cells(EMBEDDED, transport, number, quick=False)
+            for transport in ("stream", "unary", "ws-json", "ws-binary")
+        ]
+        others.append(peer_cells(EMBEDDED, number, all_loads=True))
+        assert {(load.streams, load.load) for load in stream} >= {
+            (16, HALF),
+            (1, IDLE),
+            (8, FAIRNESS),
+        }
+        for measured in others:
+            assert (len(measured) > 1) == (number == 1)
+            assert MAIN_CELL in measured
+
+
+@pytest.mark.parametrize(
+    ("took", "left", "fits"),
+    [
+        ([700.0], 600.0, False),
+        ([700.0], 700.0, True),
+        ([700.0, 400.0], 450.0, True),
+        ([700.0, 400.0, 500.0], 450.0, False),
+    ],
+)
+def test_a_long_first_round_forbids_no_short_one(
+    took: list[float], left: float, fits: bool
+) -> None:
+    """But the second: until it is over nobody knows how short it is."""
+    assert another_fits(took, left) is fits
 
 
 def test_what_a_ratio_is_taken_from_is_measured_in_every_round() -> None:

@@ -32,6 +32,7 @@ class Augmentation:
         mosaic: the probability that four pictures make a sample.
         tile_scale: longest side of a mosaic's picture, in sides of the sample; from, to.
         single_scale: likewise of a picture alone; more than 1 enlarges, so that large people are seen.
+        stretch: the largest change of a picture's width by its height: with 0.5 it is up to 1.5 times as wide, or as high.
         copies: how many boxes of other pictures are pasted at most.
         flip: the probability of a mirror image.
         hue: the largest change, relative.
@@ -44,6 +45,7 @@ class Augmentation:
     mosaic: float = 0.75
     tile_scale: tuple[float, float] = (0.35, 1.1)
     single_scale: tuple[float, float] = (0.6, 1.5)
+    stretch: float = 0.0
     copies: int = 0
     flip: float = 0.5
     hue: float = 0.015
@@ -106,10 +108,10 @@ def compose(
         x, y = (int(share * side) for share in random.uniform(0.3, 0.7, 2))
         tiles = ((0, 0, x, y), (x, 0, side, y), (0, y, x, side), (x, y, side, side))
         for tile, picture in zip(tiles, (first, another(), another(), another()), strict=True):
-            _put(sample, picture, tile, random.uniform(*how.tile_scale), random)
+            _put(sample, picture, tile, random.uniform(*how.tile_scale), how.stretch, random)
     else:
         whole = (0, 0, side, side)
-        _put(sample, first, whole, random.uniform(*how.single_scale), random)
+        _put(sample, first, whole, random.uniform(*how.single_scale), how.stretch, random)
     for _ in range(int(random.integers(how.copies + 1))):
         _copy(sample, another(), random)
     if random.random() < how.flip:
@@ -159,11 +161,17 @@ def place(
     sample.boxes = np.concatenate([sample.boxes, cut[visible & large]])
 
 
-def resized(picture: Picture, longest: float) -> Picture:
-    """Return a picture with another longest side, in pixels."""
+def resized(picture: Picture, longest: float, aspect: float = 1.0) -> Picture:
+    """Return a picture of another size.
+
+    Args:
+        picture: as it is.
+        longest: its longest side is to have so many pixels.
+        aspect: so many times as wide is it to be, by its height.
+    """
     width, height = picture.size
-    gain = longest / max(width, height)
-    new_width, new_height = max(round(width * gain), 8), max(round(height * gain), 8)
+    gain = longest / max(width * aspect, height)
+    new_width, new_height = max(round(width * aspect * gain), 8), max(round(height * gain), 8)
     pixels = cv2.resize(
         picture.pixels,
         (new_width, new_height),
@@ -185,10 +193,12 @@ def _put(
     picture: Picture,
     tile: tuple[int, int, int, int],
     scale: float,
+    stretch: float,
     random: np.random.Generator,
 ) -> None:
     """Place a picture in a tile: where it is larger a part of it, where it is smaller anywhere."""
-    fitted = resized(picture, scale * sample.side)
+    aspect = (1 + stretch) ** random.uniform(-1, 1)
+    fitted = resized(picture, scale * sample.side, aspect)
     width, height = fitted.size
     spare_x, spare_y = tile[2] - tile[0] - width, tile[3] - tile[1] - height
     left = tile[0] + int(random.integers(min(spare_x, 0), max(spare_x, 0) + 1))

@@ -119,6 +119,8 @@ def parse(arguments: list[str] | None = None) -> Options:
         raise TrainingError("--unsure and --sure: give 0 <= unsure <= sure <= 1")
     if not 0 <= options.multi_scale < 1:
         raise TrainingError("--multi-scale: give a share in [0, 1)")
+    if options.augmentation.stretch < 0:
+        raise TrainingError("--stretch: give 0 or more")
     if options.batch < 1:
         raise TrainingError("--batch: give 1 or more")
     return options
@@ -172,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar=("FROM", "TO"),
         help="of pictures alone (0.6 1.5)",
     )
+    add("--stretch", type=float, help="largest change of a picture's width by its height (0)")
     add("--copies", type=int, help="boxes of other pictures pasted in at most (0)")
     add("--flip", type=float, help="probability (0.5)")
     for colour in ("hue", "saturation", "brightness"):

@@ -149,8 +149,22 @@ def test_boxes_stay_in_the_sample_and_where_their_class_is_known(
         assert sample.known[int(centre[1]), int(centre[0]), int(index)] in (0, 1)
 
 
+@pytest.mark.parametrize("aspect", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize("longest", [32, 64, 128])
-def test_boxes_are_resized_with_their_picture(longest: int) -> None:
+def test_boxes_are_resized_with_their_picture(longest: int, aspect: float) -> None:
     """By the sides that it really gets."""
-    picture = resized(shards.picture(PEOPLE, (0, 0, 0, 64, 48)), longest)
-    np.testing.assert_array_equal(picture.boxes, [[0, 0, 0, *picture.size]])
+    picture = resized(shards.picture(PEOPLE, (0, 0, 0, 64, 48)), longest, aspect)
+    width, height = picture.size
+    assert max(width, height) == longest
+    assert width / height == pytest.approx(64 / 48 * aspect, rel=0.05)
+    np.testing.assert_array_equal(picture.boxes, [[0, 0, 0, width, height]])
+
+
+def test_a_stretched_picture_is_wider_or_higher_by_so_much_at_most() -> None:
+    """And it is so in either way, from sample to sample."""
+    picture = shards.picture(PEOPLE, (0, 0, 0, 64, 64), width=64, height=64)
+    aspects = []
+    for seed in range(20):
+        (box,) = made(picture, seed=seed, stretch=0.5).boxes
+        aspects.append((box[3] - box[1]) / (box[4] - box[2]))
+    assert 1 / 1.5 - 0.03 <= min(aspects) < 1 < max(aspects) <= 1.5 + 0.03

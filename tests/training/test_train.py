@@ -143,6 +143,7 @@ def test_a_start_from_other_weights_takes_what_fits(folder: Path, tmp_path: Path
     [
         (["--sure", "0.1"], "--unsure and --sure"),
         (["--multi-scale", "1"], "--multi-scale"),
+        (["--stretch", "-0.1"], "--stretch"),
         (["--batch", "0"], "--batch"),
         (["--minutes", "3"], "--minutes or --epochs"),
         (["--stages", "64"], "--stages"),

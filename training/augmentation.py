@@ -104,14 +104,18 @@ def compose(
     def another() -> Picture:
         return pictures[int(random.integers(len(pictures)))]
 
+    def fitted(picture: Picture, scales: tuple[float, float]) -> Picture:
+        longest = side * random.uniform(*scales)
+        return resized(picture, longest, (1 + how.stretch) ** random.uniform(-1, 1))
+
     if random.random() < how.mosaic:
         x, y = (int(share * side) for share in random.uniform(0.3, 0.7, 2))
         tiles = ((0, 0, x, y), (x, 0, side, y), (0, y, x, side), (x, y, side, side))
         for tile, picture in zip(tiles, (first, another(), another(), another()), strict=True):
-            _put(sample, picture, tile, random.uniform(*how.tile_scale), how.stretch, random)
+            _put(sample, fitted(picture, how.tile_scale), tile, random)
     else:
         whole = (0, 0, side, side)
-        _put(sample, first, whole, random.uniform(*how.single_scale), how.stretch, random)
+        _put(sample, fitted(first, how.single_scale), whole, random)
     for _ in range(int(random.integers(how.copies + 1))):
         _copy(sample, another(), random)
     if random.random() < how.flip:
@@ -192,18 +196,14 @@ def _put(
     sample: Sample,
     picture: Picture,
     tile: tuple[int, int, int, int],
-    scale: float,
-    stretch: float,
     random: np.random.Generator,
 ) -> None:
     """Place a picture in a tile: where it is larger a part of it, where it is smaller anywhere."""
-    aspect = (1 + stretch) ** random.uniform(-1, 1)
-    fitted = resized(picture, scale * sample.side, aspect)
-    width, height = fitted.size
+    width, height = picture.size
     spare_x, spare_y = tile[2] - tile[0] - width, tile[3] - tile[1] - height
     left = tile[0] + int(random.integers(min(spare_x, 0), max(spare_x, 0) + 1))
     top = tile[1] + int(random.integers(min(spare_y, 0), max(spare_y, 0) + 1))
-    place(sample, fitted, tile, left, top)
+    place(sample, picture, tile, left, top)
 
 
 def _copy(sample: Sample, donor: Picture, random: np.random.Generator) -> None:

@@ -29,6 +29,8 @@ SATURATED_SHARE: Final = 0.03
 _IDLE_RATE: Final = 5.0
 _FAIRNESS_STREAMS: Final = 8
 _FAIRNESS_RATE: Final = 1.2  # of the fair share, so that each takes what it gets
+#: Half of what two models answer is 150 frames in three seconds, of which the second oldest would be the p99.
+_TAIL_TIMES: Final = 3
 _FLOOD: Final = 1.0  # of all that is answered, by one stream
 
 
@@ -38,7 +40,7 @@ class Plan:
 
     Attributes:
         rounds: of all contenders, at most.
-        seconds: that each measurement counts.
+        seconds: that most measurements count.
         warm_up: seconds before those.
         minutes: after which no further round begins that would not end in time.
         quick: whether only this service is measured, at one load.
@@ -49,6 +51,10 @@ class Plan:
     warm_up: float
     minutes: float
     quick: bool
+
+    def seconds_of(self, cell: "Cell") -> float:
+        """Return how long a measurement counts: longer where a tail is told of few frames."""
+        return self.seconds * (_TAIL_TIMES if cell.load == HALF else 1)
 
 
 @dataclass(frozen=True, slots=True)

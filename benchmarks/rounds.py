@@ -222,7 +222,7 @@ class Rounds:
             rates=rates(cell, capacity),
             seed=seed,
             warm_up=warm_up,
-            seconds=self._plan.seconds,
+            seconds=self._plan.seconds_of(cell),
         )
         figures["others_percent"] = others.percent()
         for child in endpoint.children:

@@ -11,6 +11,7 @@ from benchmarks.plan import (
     STREAMS,
     TWICE,
     Cell,
+    Plan,
     another_fits,
     cells,
     peer_cells,
@@ -29,6 +30,12 @@ def test_a_load_is_a_share_of_what_the_contender_answers(
     assert len(due) == streams
     assert sum(due) == pytest.approx(100 * share)
     assert len(set(due)) == 1
+
+
+def test_a_tail_is_told_of_more_frames_than_a_median() -> None:
+    plan = Plan(rounds=1, seconds=3.0, warm_up=1.0, minutes=40.0, quick=False)
+    assert plan.seconds_of(MAIN_CELL) == 3.0
+    assert plan.seconds_of(Cell(16, HALF)) == 9.0
 
 
 def test_an_idle_server_sees_a_frame_now_and_then_whatever_it_could_do() -> None:

@@ -65,6 +65,9 @@ class OpenVINOEngine:
             # One inference a thread, side by side: see docs/performance.md. OpenVINO itself would count
             # the machine's cores, and not those that this process may use.
             "NUM_STREAMS": min(options.parallel, options.threads or options.parallel),
+            # A thread that is tied to a core waits for it while another core is free: behind a worker that decodes,
+            # or behind the other one of two models.
+            "ENABLE_CPU_PINNING": False,
         }
         if options.threads:
             self._config["INFERENCE_NUM_THREADS"] = options.threads

@@ -22,23 +22,28 @@ class FakeDetector(detector_pb2_grpc.DetectorServiceServicer):
         """Answer frames."""
         del request
         sequence = 0
-        found = [
-            pb.Detection(box=pb.BoundingBox(x1=1.5, y1=2.5, x2=30.5, y2=40.5), confidence=0.9)
-            for _ in range(_PEOPLE)
-        ]
         while (message := await context.read()) is not grpc.aio.EOF:
             if message.HasField("config"):
                 answer = pb.StreamDetectionsResponse(configured=message.config)
             else:
                 sequence += 1
-                answer = pb.StreamDetectionsResponse(
-                    result=pb.FrameResult(
-                        frame=pb.FrameInfo(sequence=sequence, width=1280, height=720),
-                        faces=found,
-                        bodies=found,
-                    )
-                )
+                answer = pb.StreamDetectionsResponse(result=_result(sequence))
             await context.write(answer)
+
+    async def Detect(self, request: Any, context: Any) -> pb.DetectResponse:  # noqa: N802
+        """Answer a frame."""
+        del request, context
+        return pb.DetectResponse(result=_result(1))
+
+
+def _result(sequence: int) -> pb.FrameResult:
+    found = [
+        pb.Detection(box=pb.BoundingBox(x1=1.5, y1=2.5, x2=30.5, y2=40.5), confidence=0.9)
+        for _ in range(_PEOPLE)
+    ]
+    return pb.FrameResult(
+        frame=pb.FrameInfo(sequence=sequence, width=1280, height=720), faces=found, bodies=found
+    )
 
 
 async def _main() -> None:

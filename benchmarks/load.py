@@ -3,7 +3,8 @@
     python -m benchmarks.load FRAMES
 
 One process, the same for every contender. It runs on the contender's machine, so what it costs the
-contender lacks; its own processor time is given beside the contender's.
+contender lacks, and its clients are lean (see transports.py); its own processor time is given beside
+the contender's.
 """
 
 import asyncio

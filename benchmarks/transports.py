@@ -8,7 +8,9 @@
     http-json    HTTP, a POST of JSON with base64 for each frame
     http-binary  HTTP, a POST of the image's bytes for each frame
 
-Messages are made before anything is measured, and every stream has a connection of its own.
+Messages are made before anything is measured, and every stream has a connection of its own. gRPC and
+HTTP are spoken without a library: a client that is dear takes the machine from what it measures, while
+users' clients run elsewhere.
 """
 
 import asyncio
@@ -19,17 +21,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-import grpc
 from crowd.detector.v1 import detector_pb2 as pb
+from google.protobuf.message import DecodeError, Message
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+from benchmarks import grpc_calls, http2
+
 _STREAM: Final = "/crowd.detector.v1.DetectorService/StreamDetections"
 _DETECT: Final = "/crowd.detector.v1.DetectorService/Detect"
-#: A channel of one process would otherwise share its connection with those to the same address.
-_CHANNEL: Final = (("grpc.use_local_subchannel_pool", 1),)
 _MOST_HEADERS: Final = 64 * 1024
+_REFUSALS: Final = (http2.Http2Error, DecodeError, OSError, EOFError, ValueError, KeyError)
 
 
 class TransportError(Exception):
@@ -70,24 +73,30 @@ class Connection(Protocol):
 class Grpc:
     """A StreamDetections call."""
 
-    def __init__(self, address: str, messages: Sequence[bytes], first: int) -> None:
+    def __init__(
+        self, connection: grpc_calls.Connection, messages: Sequence[bytes], first: int
+    ) -> None:
         self._messages: Final = messages
         self._next = first
-        self._channel: Final = grpc.aio.insecure_channel(address, _CHANNEL)
-        self._call: Final[Any] = self._channel.stream_stream(
-            _STREAM, response_deserializer=pb.StreamDetectionsResponse.FromString
-        )()
+        self._connection: Final = connection
+        self._call: Final = connection.call(_STREAM)
 
     async def send(self) -> None:
         """See Connection."""
         message = self._messages[self._next % len(self._messages)]
         self._next += 1
-        await self._call.write(message)
+        try:
+            await self._call.send(message)
+        except http2.Http2Error as error:
+            raise TransportError(str(error)) from error
 
     async def receive(self) -> Answer:
         """See Connection."""
-        response = await self._call.read()
-        if response is grpc.aio.EOF or not response.HasField("result"):
+        try:
+            response = pb.StreamDetectionsResponse.FromString(await self._call.receive())
+        except (http2.Http2Error, DecodeError) as error:
+            raise TransportError(str(error)) from error
+        if not response.HasField("result"):
             raise TransportError(f"the stream answered {response}")
         return Answer(
             response.result.frame.sequence - 1,
@@ -97,8 +106,7 @@ class Grpc:
 
     async def close(self) -> None:
         """See Connection."""
-        self._call.cancel()
-        await self._channel.close()
+        self._connection.close()
 
 
 class WebSocket:
@@ -196,7 +204,7 @@ class Calls:
         message = self._messages[(self._first + index) % len(self._messages)]
         try:
             self._answers.put_nowait(Answer(index, await line.call(message)))
-        except (grpc.aio.AioRpcError, OSError, EOFError, ValueError, KeyError) as error:
+        except _REFUSALS as error:
             self._answers.put_nowait(error)
         self._free.put_nowait(line)
 
@@ -212,26 +220,25 @@ class _Line(Protocol):
 
 
 class _Detect:
-    """A place for one Detect call; those of one stream share its channel."""
+    """A place for one Detect call; those of one stream share its connection."""
 
-    def __init__(self, channel: Any) -> None:
-        self._channel: Final = channel
-        self._detect: Final = channel.unary_unary(
-            _DETECT, response_deserializer=pb.DetectResponse.FromString
-        )
+    def __init__(self, connection: grpc_calls.Connection) -> None:
+        self._connection: Final = connection
 
     async def call(self, message: bytes) -> int:
         """See _Line."""
-        result = (await self._detect(message)).result
+        call = self._connection.call(_DETECT)
+        await call.send(message, last=True)
+        result = pb.DetectResponse.FromString(await call.only_answer()).result
         return len(result.faces) + len(result.bodies)
 
     async def close(self) -> None:
         """See _Line."""
-        await self._channel.close()
+        self._connection.close()
 
 
 class _Http:
-    """One HTTP/1.1 connection that is kept; no library, so that peers do not pay for a slow client."""
+    """One HTTP/1.1 connection that is kept."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader: Final = reader
@@ -266,14 +273,11 @@ def messages(transport: str, images: Sequence[bytes]) -> list[Any]:
     match transport:
         case "stream":
             return [
-                pb.StreamDetectionsRequest(frame=pb.Frame(encoded=image)).SerializeToString()
+                _message(pb.StreamDetectionsRequest(frame=pb.Frame(encoded=image)))
                 for image in images
             ]
         case "unary":
-            return [
-                pb.DetectRequest(frame=pb.Frame(encoded=image)).SerializeToString()
-                for image in images
-            ]
+            return [_message(pb.DetectRequest(frame=pb.Frame(encoded=image))) for image in images]
         case "ws-json":
             return [
                 json.dumps({"event": "process_frame", "data": {"frame": _base64(image)}})
@@ -303,13 +307,16 @@ async def open_connection(
         prepared: what `messages` gave for this transport.
         first: which of them is sent first.
         most_calls: that are under way at once, where each frame is a call.
+
+    Raises:
+        TransportError: nothing there speaks gRPC.
     """
     match transport:
         case "stream":
-            return Grpc(address, prepared, first)
+            return Grpc(await _grpc(address), prepared, first)
         case "unary":
-            channel = grpc.aio.insecure_channel(address, _CHANNEL)
-            return Calls([_Detect(channel) for _ in range(most_calls)], prepared, first)
+            connection = await _grpc(address)
+            return Calls([_Detect(connection) for _ in range(most_calls)], prepared, first)
         case "ws-json":
             return await WebSocket.connect(address, "", prepared, first)
         case "ws-binary":
@@ -320,6 +327,17 @@ async def open_connection(
             lines = [await _Http.connect(address) for _ in range(most_calls)]
             return Calls(lines, prepared, first)
     raise ValueError(f"no transport is called {transport!r}")
+
+
+async def _grpc(address: str) -> grpc_calls.Connection:
+    try:
+        return await grpc_calls.Connection.connect(address)
+    except http2.Http2Error as error:
+        raise TransportError(str(error)) from error
+
+
+def _message(request: Message) -> bytes:
+    return http2.message(request.SerializeToString())
 
 
 def _base64(image: bytes) -> str:

@@ -1,13 +1,17 @@
-"""Images of many threads, run on one device a batch at a time.
+"""Images of many threads, run on one device a batch at a time, by a thread of its own.
 
-There is no thread for it: whoever waits and finds the device free runs what has come meanwhile, for all.
-So a lone image is never kept waiting for company, and under load batches fill by themselves.
+A batch begins as soon as somebody waits for an image and the device is free, with all that has come by then. So a lone image
+is never kept waiting for company, and under load batches fill by themselves.
+
+It is always the same thread because CUDA's libraries keep their handles and plans for each thread: the first batch that a
+thread runs takes more than a second on a GPU where the next ones take milliseconds.
 """
 
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
+from itertools import count
 from typing import Final, Generic, TypeVar
 
 import structlog
@@ -19,6 +23,9 @@ _log = structlog.get_logger()
 Image = TypeVar("Image")
 Answer = TypeVar("Answer")
 
+#: How the names of threads that run batches begin.
+THREADS: Final = "engine-"
+_numbers: Final = count(1)
 #: After so many batches that fitted, one image more is tried again.
 _TRY_MORE_AFTER: Final = 100
 
@@ -30,19 +37,21 @@ class DeviceFullError(Exception):
 class Ticket(Generic[Image, Answer]):
     """An image's place in the queue; its attributes are the batcher's own."""
 
-    __slots__ = ("answer", "batch", "error", "image", "kind")
+    __slots__ = ("answer", "batch", "done", "error", "image", "kind", "wanted")
 
     def __init__(self, image: Image, kind: Hashable) -> None:
         self.image: Final = image
         self.kind: Final = kind
+        self.wanted = False
         self.batch: Batch | None = None
         self.answer: Answer | None = None
         self.error: Exception | None = None
+        self.done: Final = threading.Event()
 
-    @property
-    def done(self) -> bool:
-        """Whether there is an answer, or an error."""
-        return self.answer is not None or self.error is not None
+    def fail(self, error: Exception) -> None:
+        """Let who waits know of an error."""
+        self.error = error
+        self.done.set()
 
 
 class Batcher(Generic[Image, Answer]):
@@ -53,11 +62,11 @@ class Batcher(Generic[Image, Answer]):
     """
 
     def __init__(self, run: Callable[[Sequence[Image]], Sequence[Answer]], most: int) -> None:
-        """Make it.
+        """Make it; it has a thread until it is closed.
 
         Args:
             run: gives the answers of a batch, in its order, or raises, DeviceFullError where it is too
-                large; never called twice at once.
+                large; always called in the same thread.
             most: images in a batch.
         """
         self._run: Final = run
@@ -65,9 +74,12 @@ class Batcher(Generic[Image, Answer]):
         self._most = most
         self._fitted = 0
         self.batches: Final[Counter[int]] = Counter()
-        self._turn: Final = threading.Condition()
-        self._busy = False
-        self._waiting: Final[deque[Ticket[Image, Answer]]] = deque()
+        self._news: Final = threading.Condition()
+        self._closed = False
+        self._queue: deque[Ticket[Image, Answer]] = deque()
+        name = f"{THREADS}{next(_numbers)}"
+        self._thread: Final = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._thread.start()
 
     def submit(self, image: Image, kind: Hashable) -> Ticket[Image, Answer]:
         """Queue an image; return what to wait with.
@@ -77,42 +89,66 @@ class Batcher(Generic[Image, Answer]):
             kind: images of the same kind can be in one batch.
         """
         ticket: Ticket[Image, Answer] = Ticket(image, kind)
-        with self._turn:
-            self._waiting.append(ticket)
+        with self._news:
+            if self._closed:
+                ticket.fail(_ended())
+            else:
+                self._queue.append(ticket)
         return ticket
 
     def wait(self, ticket: Ticket[Image, Answer]) -> Answer:
         """Return the answer to an image.
 
         Raises:
-            Exception: what running it raised; DeviceFullError where it did not fit even alone.
+            Exception: what running it raised; DeviceFullError where it did not fit even alone; RuntimeError
+                where the batcher ended before its turn.
         """
-        while (batch := self._await_turn(ticket)) is not None:
-            try:
-                self._work(batch)
-            finally:
-                with self._turn:
-                    self._busy = False
-                    self._turn.notify_all()
+        with self._news:
+            ticket.wanted = True
+            self._news.notify()
+        ticket.done.wait()
         if ticket.error is not None:
             raise ticket.error
         assert ticket.answer is not None
         return ticket.answer
 
-    def _await_turn(self, ticket: Ticket[Image, Answer]) -> list[Ticket[Image, Answer]] | None:
-        """Wait until the ticket is done: None; or the device is free: what is to be run on it next.
+    def close(self) -> None:
+        """End the thread after the batch that it is at; may be called twice, but not by `run`. What is queued fails."""
+        with self._news:
+            self._closed = True
+            self._news.notify()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        batch: list[Ticket[Image, Answer]] = []
+        try:
+            while batch := self._next_batch():
+                self._work(batch)
+                batch.clear()  # nothing of it is kept while there is nothing to do
+        finally:  # nobody waits for a thread that is no more, whatever ended it
+            with self._news:
+                self._closed = True
+            for ticket in (*batch, *self._queue):
+                if not ticket.done.is_set():
+                    ticket.fail(_ended())
+            self._queue.clear()
+
+    def _next_batch(self) -> list[Ticket[Image, Answer]]:
+        """Wait until there is something to run, and return it; nothing once the batcher is closed.
 
         That is the image that came first, and those of its kind that came after it.
         """
-        with self._turn:
-            self._turn.wait_for(lambda: ticket.done or not self._busy)
-            if ticket.done:
-                return None
-            self._busy = True
-            kind = self._waiting[0].kind
-            batch = [each for each in self._waiting if each.kind == kind][: self._most]
-            for each in batch:
-                self._waiting.remove(each)
+        with self._news:
+            self._news.wait_for(lambda: self._closed or any(each.wanted for each in self._queue))
+            if self._closed:
+                return []
+            kind = self._queue[0].kind
+            batch: list[Ticket[Image, Answer]] = []
+            others: deque[Ticket[Image, Answer]] = deque()
+            for ticket in self._queue:
+                fits = ticket.kind == kind and len(batch) < self._most
+                (batch if fits else others).append(ticket)
+            self._queue = others
             return batch
 
     def _work(self, batch: list[Ticket[Image, Answer]]) -> None:
@@ -121,22 +157,24 @@ class Batcher(Generic[Image, Answer]):
         began = time.perf_counter()
         try:
             answers = self._run([ticket.image for ticket in batch])
+            answered = list(zip(batch, answers, strict=True))
         except DeviceFullError as error:
             if len(batch) == 1:
-                batch[0].error = error
+                batch[0].fail(error)
                 return
             self._most, self._fitted = half, 0
             _log.warning("engine.batch_split", images=len(batch), message=str(error))
         except Exception as error:  # noqa: BLE001 - it is raised where the images came from
             for ticket in batch:
-                ticket.error = error
+                ticket.fail(error)
             return
         else:
             ran = Batch(len(batch), began, time.perf_counter())
-            for ticket, answer in zip(batch, answers, strict=True):
+            self.batches[len(batch)] += 1
+            for ticket, answer in answered:
                 ticket.batch = ran
                 ticket.answer = answer
-            self.batches[len(batch)] += 1
+                ticket.done.set()
             self._grow()
             return
         self._work(batch[:half])
@@ -147,3 +185,7 @@ class Batcher(Generic[Image, Answer]):
         self._fitted += 1
         if self._fitted >= _TRY_MORE_AFTER and self._most < self._limit:
             self._most, self._fitted = self._most + 1, 0
+
+
+def _ended() -> RuntimeError:
+    return RuntimeError("the engine has ended")

@@ -46,7 +46,7 @@ class Upload:
 
 
 class DeviceEngine:
-    """A model that takes and gives tensors, run by many threads a batch at a time.
+    """A model that takes and gives tensors, asked by many threads and run by one, a batch at a time.
 
     Its answers are finished detections, shape (1, n, 6), as those of a head that needs no NMS; its
     metadata say so.
@@ -86,7 +86,6 @@ class DeviceEngine:
         self._end_to_end: Final = metadata.get("end2end") == "True"
         self._type: Final = pictures
         self._batch: Final = batch
-        self.batcher: Final[Batcher[Upload, Rows]] = Batcher(self._run, batch)
         # PyTorch hands out the streams of one priority again and again; those of images have another, so that none
         # of them is this one, on which is recorded.
         self._stream: Final[Any] = _stream(device, priority=-1)
@@ -95,6 +94,7 @@ class DeviceEngine:
             self.recordings = Recordings(
                 partial(GraphRecording, self.predict, keep, device=device), batch
             )
+        self.batcher: Final[Batcher[Upload, Rows]] = Batcher(self._run, batch)
 
     @property
     def on_gpu(self) -> bool:
@@ -121,7 +121,8 @@ class DeviceEngine:
             request.wait()
 
     def close(self) -> None:
-        """Let go of the model; may be called twice. Nothing may be under way."""
+        """Let go of the model, after the batch that is under way; may be called twice."""
+        self.batcher.close()
         self._forward = None
         self.recordings = None
         if self.on_gpu:
@@ -152,7 +153,6 @@ class DeviceEngine:
 
     def _compute(self, uploads: Sequence[Upload]) -> Rows:
         """Return the detections of all images: which image, then its row."""
-        assert self._forward is not None, "the engine is closed"
         images = [upload.pixels for upload in uploads]
         _, height, width, _ = images[0].shape
         replay = self.recordings and self.recordings.find(len(images), height, width)

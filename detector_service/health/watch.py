@@ -14,6 +14,7 @@ from typing import Any, Final
 import structlog
 from crowd.detector.v1 import detector_pb2 as pb
 
+from detector_service.engines import batching
 from detector_service.errors import ModelError
 from detector_service.health import probe
 from detector_service.health.judgement import (
@@ -182,6 +183,12 @@ class HealthWatch:
     def _log_end(self, vitals: Vitals) -> None:
         """Say why the process ends: which workers are stuck, and where in the code, or that none has results."""
         frames = sys._current_frames()  # noqa: SLF001 - the documented way to other threads' stacks
+        # What a worker waits for where its engine runs batches.
+        engines = {
+            thread.name: _where(frames, thread)
+            for thread in threading.enumerate()
+            if thread.name.startswith(batching.THREADS)
+        }
         stuck = {
             thread: seconds
             for thread, seconds in self._in_work.items()
@@ -193,6 +200,7 @@ class HealthWatch:
                 worker=thread.name,
                 seconds=round(seconds, 3),
                 at=_where(frames, thread),
+                engines=engines,
                 message="a frame takes longer than WATCHDOG_TIMEOUT allows, so the process ends; raise that where frames "
                 "may take so long, or else tell whoever made the engine where it is stuck",
             )

@@ -1,4 +1,4 @@
-"""What is asked of PyTorch to record a CUDA graph; its own work on a GPU was not run."""
+"""What is asked of PyTorch to record a CUDA graph; what it does on a GPU is in test_gpu.py."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

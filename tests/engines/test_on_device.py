@@ -1,7 +1,8 @@
 """Heads and NMS with tensors, a batch at a time, and a device whose memory is short."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -83,11 +84,16 @@ class Device:
         return predictions
 
 
-def engine(device: Device, batch: int = 8) -> DeviceEngine:
-    """Make an engine of this model on the processor."""
-    return DeviceEngine(
-        device, METADATA, device="cpu", precision="fp32", pictures=torch.float32, batch=batch
+@contextmanager
+def engine(device: Device) -> Iterator[DeviceEngine]:
+    """Make an engine of this model on the processor, and close it at last."""
+    made = DeviceEngine(
+        device, METADATA, device="cpu", precision="fp32", pictures=torch.float32, batch=8
     )
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 def brightness(found: NDArray[np.float32]) -> float:
@@ -99,11 +105,12 @@ def brightness(found: NDArray[np.float32]) -> float:
 def test_pixels_become_pictures() -> None:
     """Red-green-blue planes in [0, 1], from bytes as they lie in the buffer."""
     device = Device()
-    request = engine(device).request()
-    buffer = request.buffer(2, 3)
-    buffer[:] = np.arange(18, dtype=np.uint8).reshape(1, 2, 3, 3)
-    request.start(buffer, 0.0)
-    request.wait()
+    with engine(device) as made:
+        request = made.request()
+        buffer = request.buffer(2, 3)
+        buffer[:] = np.arange(18, dtype=np.uint8).reshape(1, 2, 3, 3)
+        request.start(buffer, 0.0)
+        request.wait()
     expected = buffer[0, ..., ::-1].transpose(2, 0, 1) / np.float32(255)
     np.testing.assert_allclose(device.picture.numpy(), expected, atol=1e-7)
 
@@ -111,15 +118,16 @@ def test_pixels_become_pictures() -> None:
 def test_images_of_one_size_are_run_together() -> None:
     """Each gets its own answer; a request keeps its buffer for the next image of any size."""
     device = Device()
-    requests = [engine_.request() for engine_ in [engine(device)] * 3]
-    for size in ((32, 64), (64, 64), (32, 32)):
-        for number, request in enumerate(requests):
-            buffer = request.buffer(*size)
-            assert buffer.shape == (1, *size, 3)
-            buffer[:] = 50 * (number + 1)
-            request.start(buffer, 0.1)
-        found = [brightness(request.wait()) for request in requests]
-        assert found == pytest.approx([50 / 255, 100 / 255, 150 / 255])
+    with engine(device) as shared:
+        requests = [shared.request() for _ in range(3)]
+        for size in ((32, 64), (64, 64), (32, 32)):
+            for number, request in enumerate(requests):
+                buffer = request.buffer(*size)
+                assert buffer.shape == (1, *size, 3)
+                buffer[:] = 50 * (number + 1)
+                request.start(buffer, 0.1)
+            found = [brightness(request.wait()) for request in requests]
+            assert found == pytest.approx([50 / 255, 100 / 255, 150 / 255])
     assert device.batches == [3, 3, 3]
 
 
@@ -129,48 +137,50 @@ def test_memory_that_does_not_suffice_for_a_batch_is_made_to_suffice(
 ) -> None:
     """The batch is split until it fits, what did not fit is let go of first, and every image is answered."""
     device = Device(room=1, error=error)
-    shared = engine(device)
-    requests = [shared.request() for _ in range(4)]
-    for request in requests:
-        buffer = request.buffer(32, 32)
-        buffer[:] = 100
-        request.start(buffer, 0.1)
-    assert [brightness(request.wait()) for request in requests] == pytest.approx([100 / 255] * 4)
+    with engine(device) as shared:
+        requests = [shared.request() for _ in range(4)]
+        for request in requests:
+            buffer = request.buffer(32, 32)
+            buffer[:] = 100
+            request.start(buffer, 0.1)
+        found = [brightness(request.wait()) for request in requests]
+    assert found == pytest.approx([100 / 255] * 4)
     assert device.batches == [4, 2, 1, 1, 2, 1, 1]
 
 
 def test_memory_that_does_not_suffice_for_one_image_is_an_error_of_that_image() -> None:
     """It says what to change; the next image is answered."""
     device = Device(room=0)
-    request = engine(device).request()
-    request.start(request.buffer(32, 32), 0.1)
-    with pytest.raises(DeviceFullError, match="lower ENGINE_BATCH or MAX_FRAME_SIZE"):
-        request.wait()
-    device.room = 1
-    buffer = request.buffer(32, 32)
-    buffer[:] = 100
-    request.start(buffer, 0.1)
-    assert brightness(request.wait()) == pytest.approx(100 / 255)
+    with engine(device) as made:
+        request = made.request()
+        request.start(request.buffer(32, 32), 0.1)
+        with pytest.raises(DeviceFullError, match="lower ENGINE_BATCH or MAX_FRAME_SIZE"):
+            request.wait()
+        device.room = 1
+        buffer = request.buffer(32, 32)
+        buffer[:] = 100
+        request.start(buffer, 0.1)
+        assert brightness(request.wait()) == pytest.approx(100 / 255)
 
 
 def test_an_image_that_nobody_waits_for_is_in_nobody_s_way() -> None:
     """As when another model's request failed; its error is nobody's either."""
     device = Device(room=0)
-    request = engine(device).request()
-    request.start(request.buffer(32, 32), 0.1)
-    device.room = 1
-    buffer = request.buffer(32, 32)
-    buffer[:] = 100
-    request.start(buffer, 0.1)
-    assert brightness(request.wait()) == pytest.approx(100 / 255)
+    with engine(device) as made:
+        request = made.request()
+        request.start(request.buffer(32, 32), 0.1)
+        device.room = 1
+        buffer = request.buffer(32, 32)
+        buffer[:] = 100
+        request.start(buffer, 0.1)
+        assert brightness(request.wait()) == pytest.approx(100 / 255)
 
 
 def test_a_closed_engine_runs_nothing() -> None:
     """And may be closed twice."""
-    closed = engine(Device())
-    closed.close()
-    closed.close()
-    request = closed.request()
-    request.start(request.buffer(32, 32), 0.1)
-    with pytest.raises(AssertionError, match="closed"):
-        request.wait()
+    with engine(Device()) as closed:
+        closed.close()
+        request = closed.request()
+        request.start(request.buffer(32, 32), 0.1)
+        with pytest.raises(RuntimeError, match="the engine has ended"):
+            request.wait()

@@ -1,5 +1,6 @@
 """Which shapes are recorded: those that keep coming, a few of them, and none that cannot be."""
 
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ def test_whatever_comes_little_is_held(shapes: list[tuple[int, int]]) -> None:
     assert of._kept.keys() == of._last_used.keys()
 
 
-def test_a_replayed_batch_gives_each_image_its_own_answer() -> None:
+def test_a_replayed_batch_gives_each_image_its_own_answer(request: pytest.FixtureRequest) -> None:
     """Though its recording is of more images, and holds those of the batch before."""
 
     def brightness(pictures: Any) -> Any:
@@ -114,6 +115,7 @@ def test_a_replayed_batch_gives_each_image_its_own_answer() -> None:
     engine = DeviceEngine(
         brightness, metadata, device="cpu", precision="fp32", pictures=torch.float32, batch=4
     )
+    request.addfinalizer(engine.close)
 
     class Replayed:
         """As a CUDA graph does it: what is there is computed again, wherever it came from."""
@@ -129,11 +131,11 @@ def test_a_replayed_batch_gives_each_image_its_own_answer() -> None:
     engine.recordings = Recordings(Replayed, 4)
     requests = [engine.request() for _ in range(3)]
     for _ in range(OFTEN + 2):
-        for number, request in enumerate(requests):
-            buffer = request.buffer(32, 32)
+        for number, each in enumerate(requests):
+            buffer = each.buffer(32, 32)
             buffer[:] = 50 * (number + 1)
-            request.start(buffer, 0.1)
-        found = [request.wait() for request in requests]
+            each.start(buffer, 0.1)
+        found = [each.wait() for each in requests]
         assert [answer.shape for answer in found] == [(1, 1, 6)] * 3
         scores = [float(answer[0, 0, 4]) for answer in found]
         assert scores == pytest.approx([50 / 255, 100 / 255, 150 / 255])
@@ -143,10 +145,11 @@ def test_a_replayed_batch_gives_each_image_its_own_answer() -> None:
 def test_a_processor_records_nothing() -> None:
     """There is nothing to gain."""
     weights = ROOT / "models" / "crowd-n.pt"
-    engine = TorchEngine(weights, EngineOptions("auto", 1, None, gpu=GpuOptions(batch=4)))
-    assert engine.recordings is None
-    request = engine.request()
-    buffer = request.buffer(64, 64)
-    buffer[:] = np.uint8(99)
-    request.start(buffer, 0.5)
-    assert request.wait().shape[2] == 6
+    options = EngineOptions("auto", 1, None, gpu=GpuOptions(batch=4))
+    with closing(TorchEngine(weights, options)) as engine:
+        assert engine.recordings is None
+        request = engine.request()
+        buffer = request.buffer(64, 64)
+        buffer[:] = np.uint8(99)
+        request.start(buffer, 0.5)
+        assert request.wait().shape[2] == 6

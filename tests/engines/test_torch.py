@@ -1,6 +1,8 @@
-"""PyTorch as an engine, on the processor; what only a GPU shows was not run."""
+"""PyTorch as an engine, on the processor; what only a GPU shows is in test_gpu.py."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,12 @@ WEIGHTS = ROOT / "models" / "crowd-n.pt"
 
 
 @pytest.fixture(scope="module")
-def engine() -> TorchEngine:
+def engine() -> Iterator[TorchEngine]:
     """The shipped weights."""
-    return TorchEngine(WEIGHTS, EngineOptions("auto", 2, None, gpu=GpuOptions(batch=4)))
+    with closing(
+        TorchEngine(WEIGHTS, EngineOptions("auto", 2, None, gpu=GpuOptions(batch=4)))
+    ) as made:
+        yield made
 
 
 def load(**options: Any) -> Detector:
@@ -75,7 +80,8 @@ def test_a_batch_gives_what_its_images_give_alone(engine: TorchEngine) -> None:
 def test_what_was_hashed_is_what_is_loaded() -> None:
     """Of a file that changed since, nothing is loaded."""
     options = EngineOptions("auto", 1, None, content=content_hash(WEIGHTS))
-    assert TorchEngine(WEIGHTS, options).metadata["names"] == "{0: 'person', 1: 'face'}"
+    with closing(TorchEngine(WEIGHTS, options)) as made:
+        assert made.metadata["names"] == "{0: 'person', 1: 'face'}"
     with pytest.raises(ModelError, match="the file changed while it was read"):
         TorchEngine(WEIGHTS, EngineOptions("auto", 1, None, content="0" * 64))
 
@@ -101,7 +107,8 @@ def test_precisions_of_the_processor(precision: Precision, words: str | None) ->
     """Half precision is for GPUs; bf16 can be had."""
     options = EngineOptions(precision, 1, None)
     if words is None:
-        assert TorchEngine(WEIGHTS, options).precision == precision
+        with closing(TorchEngine(WEIGHTS, options)) as made:
+            assert made.precision == precision
     else:
         with pytest.raises(ModelError, match=words):
             TorchEngine(WEIGHTS, options)
@@ -157,7 +164,8 @@ def test_a_device_too_small_for_one_image_is_an_error_at_start(
 
 def test_a_threshold_of_nothing_gives_no_more_than_predict_does(photo: bytes) -> None:
     """300 detections at most, all of them boxes in the frame."""
-    found = load().worker().detect(np.full((90, 160, 3), 99, np.uint8), 0.0)
+    with closing(load()) as detector:
+        found = detector.worker().detect(np.full((90, 160, 3), 99, np.uint8), 0.0)
     assert 0 < len(found.faces) + len(found.bodies) <= 300
 
 
@@ -165,9 +173,9 @@ def test_it_computes_on_so_many_threads() -> None:
     """A batch is computed by as many as it is told, and left to PyTorch where it is told nothing."""
     before = torch.get_num_threads()
     try:
-        TorchEngine(WEIGHTS, EngineOptions("auto", 1, None, threads=1))
+        TorchEngine(WEIGHTS, EngineOptions("auto", 1, None, threads=1)).close()
         assert torch.get_num_threads() == 1
-        TorchEngine(WEIGHTS, EngineOptions("auto", 1, None))
+        TorchEngine(WEIGHTS, EngineOptions("auto", 1, None)).close()
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)

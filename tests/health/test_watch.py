@@ -3,8 +3,8 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import aiohttp
@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
 
 from detector_service import engines
+from detector_service.engines.batching import Batcher
 from detector_service.errors import ModelError
 from detector_service.health import probe, watch
 from detector_service.health.judgement import Limits, State
@@ -239,6 +240,36 @@ async def test_a_stuck_worker_is_told_and_ends_the_service(photo: bytes) -> None
         assert await following(seen) == NOT_SERVING
         gated.faults.open.set()
         assert (await stuck).result.faces
+
+
+async def test_a_stuck_worker_s_engine_is_told_of_too(photo: bytes) -> None:
+    """Where engines have threads of their own, a worker's only says that it waits."""
+    go_on = threading.Event()
+
+    def synchronize(images: Sequence[int]) -> Sequence[int]:
+        assert go_on.wait(60)
+        return images
+
+    with closing(Batcher(synchronize, 1)) as batcher, capture_logs() as logs:
+        waiting = threading.Thread(target=batcher.wait, args=(batcher.submit(0, ""),))
+        waiting.start()
+        async with (
+            serving(**QUICK | {"watchdog_timeout": 1.0}) as running,
+            connected(running.address) as stub,
+        ):
+            gated.faults.hold(1)
+            stuck = asyncio.ensure_future(
+                stub.Detect(pb.DetectRequest(frame=pb.Frame(encoded=photo)))
+            )
+            async with asyncio.timeout(60):
+                await running.server.stuck.wait()
+            gated.faults.open.set()
+            await stuck
+        go_on.set()
+        waiting.join()
+    (told,) = (log for log in logs if log["event"] == "worker.stuck")
+    (where,) = (stack for stack in told["engines"].values() if "synchronize" in stack)
+    assert "_serve (batching.py:" in where
 
 
 async def test_a_first_picture_without_a_result_is_no_start(

@@ -259,7 +259,7 @@ def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _flip(sample: Sample) -> None:
-    sample.pixels = np.ascontiguousarray(sample.pixels[:, ::-1])
+    sample.pixels = np.asarray(cv2.flip(sample.pixels, 1), np.uint8)
     sample.known = np.ascontiguousarray(sample.known[:, ::-1])
     sample.boxes[:, [1, 3]] = sample.side - sample.boxes[:, [3, 1]]
 

@@ -114,7 +114,7 @@ def _tensors(sample: Sample) -> dict[str, Any]:
     corners = sample.boxes[:, 1:] / sample.side
     centres, sides = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
     return {
-        "img": torch.from_numpy(np.ascontiguousarray(sample.pixels[..., ::-1].transpose(2, 0, 1))),
+        "img": torch.from_numpy(np.stack(cv2.split(sample.pixels)[::-1])),
         "known": torch.from_numpy(
             np.ascontiguousarray(sample.known[::KNOWN_STEP, ::KNOWN_STEP].transpose(2, 0, 1))
         ),

@@ -310,7 +310,6 @@ def main() -> int:
     try:
         how = options.parse()
         device = torch.device(networks.device())
-        torch.backends.cudnn.benchmark = True
         train = data.load(how.data, "train")
         if how.pseudo_labels is not None:
             found = pseudo_labels.read(how.pseudo_labels)

@@ -57,6 +57,9 @@ bench-soak: $(VENV)/.dev ## overload the service for an hour, and see what its m
 bench-bridge: $(VENV)/.dev ## measure the bridge; writes benchmarks/bridge_results.json
 	@$(BIN)/python -m benchmarks.bridge $(ARGS)
 
+bench-gpu: $(VENV)/.bench ## measure PyTorch's engine on a GPU; writes benchmarks/results-gpu.json
+	@$(BIN)/python -m benchmarks.gpu $(ARGS)
+
 evaluate: $(VENV)/.dev ## measure how good the model that ships is, on the pictures in DATA=data
 	@$(BIN)/python -m training.evaluate --data $(DATA) $(ARGS)
 
@@ -107,4 +110,4 @@ $(VENV)/.proto: Makefile | $(BIN)/python
 	  grpcio-tools==1.73.1 protobuf==6.33.6 mypy-protobuf==5.1.0 setuptools==80.9.0
 	@touch $@
 
-.PHONY: help run detector demo test check format proto bench bench-quick bench-soak bench-bridge evaluate train clean generate
+.PHONY: help run detector demo test check format proto bench bench-quick bench-soak bench-bridge bench-gpu evaluate train clean generate

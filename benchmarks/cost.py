@@ -4,7 +4,7 @@ parts       decode, resize, inference, post-processing: each alone, on all cores
 transport   what the gRPC stream costs a detector that answers at once (see fake_detector.py)
 client      what the same costs the load generator, which shares the machine
 bound       cores / (parts + transport + client): frames a second, if nothing else cost anything
-floors      p99 at half load, by the age of a frame alone, that the parts leave a faultless scheduler with the
+floors      p99 at half load, by the age of a frame alone, that a faultless scheduler would come to with these parts and the
             arrivals of the rounds (see ideal_queue.py); in a set-up with two models a frame has two inferences
 rest        the service's own processor time for a frame, less parts and transport: threads in each
             other's way, the scheduler, colder caches
@@ -100,7 +100,7 @@ def model(parts: dict[str, float], rows: Sequence[Figures]) -> dict[str, Any]:
 
 
 def half_load_floors(parts: dict[str, float], rows: Sequence[Figures]) -> dict[str, float]:
-    """Return for each set-up the least `half_load_p99_vs_idle_p50` that there could be, the median over the rounds.
+    """Return for each set-up the `half_load_p99_vs_idle_p50` of a faultless scheduler, the median over the rounds.
 
     Args:
         parts: as `measure` gives them.
@@ -128,7 +128,7 @@ def described(found: dict[str, Any]) -> str:
     lines += [
         f"  {'rest':18} {found['rest_ms']:6.2f}",
         *(
-            f"half load's p99 by an idle p50, {setup}: at least {floor:.2f}"
+            f"half load's p99 by an idle p50, {setup}: {floor:.2f} by a faultless scheduler"
             for setup, floor in found["half_load_floors"].items()
         ),
         f"bound by the parts {found['bound_fps']:.1f} frames/s, measured {found['stream_fps']:.1f}",

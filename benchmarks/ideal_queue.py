@@ -1,4 +1,4 @@
-"""What ages a scheduler without a fault would give: the least that the arrivals themselves make frames wait.
+"""What ages a scheduler without a fault would give: how long the arrivals alone make frames wait.
 
 Cameras know nothing of each other, so now and then several frames are due at once, and all but the first wait
 however they are served. Here they are, by a queue in which nothing costs time but the parts of a frame: no core

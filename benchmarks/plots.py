@@ -2,7 +2,7 @@
 
     python -m benchmarks.plots RESULTS FOLDER
 
-matplotlib is imported here and nowhere else; `make bench` installs it.
+matplotlib is imported here and in gpu_plot.py alone of what `make bench` runs, which installs it.
 """
 
 import json

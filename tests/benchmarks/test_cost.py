@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks import cost
+from benchmarks import cost, machine
 from benchmarks.plan import HALF
 from benchmarks.setups import EMBEDDED, TWO_MODELS
 from tests.benchmarks.rows import row
@@ -15,8 +15,11 @@ _PARTS = {
 }
 
 
-def test_two_models_leave_frames_a_longer_tail_than_one_beside_a_frame_that_is_alone() -> None:
+def test_two_models_leave_frames_a_longer_tail_than_one_beside_a_frame_that_is_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """On two cores both inferences of a lone frame run at once, so that all that wait for it wait longer by comparison."""
+    monkeypatch.setattr(machine, "cores", lambda: 2)
     rows = [
         row("stream", fps, setup=setup, load=HALF, number=number, offered_fps=fps)
         for number in (1, 2, 3)

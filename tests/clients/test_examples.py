@@ -25,7 +25,6 @@ async def address(tmp_path: pathlib.Path) -> AsyncIterator[str]:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     async with serving(admin_tokens_file=tokens) as running:
         yield running.address
-    structlog.reset_defaults()
 
 
 def documented() -> Iterator[tuple[str, Any]]:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -218,7 +219,7 @@ def test_nobody_waits_for_a_thread_that_is_no_more(monkeypatch: pytest.MonkeyPat
     def full_disk(*_: object, **__: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(batching._log, "warning", full_disk, raising=False)
+    monkeypatch.setattr(batching, "_log", SimpleNamespace(warning=full_disk))
     with closing(Batcher(Device(room=1), 2)) as batcher:
         tickets = [batcher.submit(image, "") for image in range(3)]
         for ticket in tickets:

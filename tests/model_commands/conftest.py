@@ -10,7 +10,6 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-import structlog
 
 
 @dataclass
@@ -74,13 +73,6 @@ def files() -> Iterator[Files]:
         yield files
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture(autouse=True)
-def log() -> Iterator[None]:
-    """Let the log be again what it was: a command makes it speak to people."""
-    yield
-    structlog.reset_defaults()
 
 
 Detector = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -19,4 +19,3 @@ def _own_log() -> Iterator[None]:
     root.handlers[:], logging.raiseExceptions = handlers, raising
     root.setLevel(level)
     structlog.contextvars.clear_contextvars()
-    structlog.reset_defaults()

@@ -15,7 +15,7 @@ _FREE: Final = frozenset({"data", "run", "workers", "save_minutes"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How a run goes; the defaults are the recipe of the model that ships.
+    """How a run goes; the defaults are the recipe of the first part of the model that ships.
 
     Attributes:
         data: the folder of the shards.

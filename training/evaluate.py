@@ -54,19 +54,28 @@ def evaluate(
         engines: only those whose name with precision contains this.
 
     Raises:
-        TrainingError: a model cannot be loaded.
+        TrainingError: a model cannot be loaded, or no engine has such a name.
     """
+    others: dict[str, None] = {}
+    measured = False
     for path in models:
         for size in sizes:
             for name, load in _finders(path, size):
-                if engines in name:
+                if engines not in name:
+                    others[name] = None
+                else:
+                    measured = True
                     with load() as (engine, finder):
                         found = finders.find_in(pictures, finder)
                     yield Measurement(path.name, engine, size, measure(pictures, found))
+    if others and not measured:
+        raise TrainingError(
+            f"--engine {engines}: no engine here is named so; these are: {', '.join(others)}"
+        )
 
 
 def _finders(path: Path, size: int) -> Iterator[tuple[str, Any]]:
-    """Give the ways to run a model: what to choose by, and what loads it."""
+    """Give the ways to run a model: the engine with its precision, and what loads it."""
     if path.suffix == ".pt":
 
         @contextmanager
@@ -79,8 +88,9 @@ def _finders(path: Path, size: int) -> Iterator[tuple[str, Any]]:
         yield "ultralytics fp32", by_ultralytics
     here, ways = service_engines.ways(path)
     for way in ways:
+        named = service_engines.precision(way, here)
         yield (
-            f"{way.engine} {way.precision}",
+            f"{way.engine} {named}",
             lambda way=way: service_engines.loaded(path, way, here, size),
         )
 
@@ -169,7 +179,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--engine",
         default="",
-        help="only engines whose name contains this: ultralytics, openvino, fp32",
+        help="only engines whose name contains this: ultralytics, openvino, fp32, bf16",
     )
     parser.add_argument("--json", type=Path, help="a file for all figures")
     return parser.parse_args()

@@ -29,6 +29,20 @@ def ways(path: Path) -> tuple[Surroundings, list[Way]]:
         raise TrainingError(str(error)) from error
 
 
+def precision(way: Way, here: Surroundings) -> str:
+    """Return what an engine will compute in.
+
+    Raises:
+        TrainingError: it cannot compute in what PRECISION wants.
+    """
+    if way.precision != "auto":
+        return way.precision
+    try:
+        return surroundings.precision(way.engine, here)
+    except ModelError as error:
+        raise TrainingError(str(error)) from error
+
+
 @contextmanager
 def loaded(path: Path, way: Way, here: Surroundings, size: int) -> Iterator[tuple[str, Finder]]:
     """Load a model as the service does; gives the engine's name with its precision, and what finds.

@@ -56,6 +56,18 @@ def test_engines_agree(models: list[Path], labelled: photographs.Labelled) -> No
             assert every.ap50_95 >= least - 0.1
 
 
+def test_an_engine_is_asked_for_as_it_is_told(
+    models: list[Path], labelled: photographs.Labelled
+) -> None:
+    """By its name, or its precision: whatever stands in the table."""
+    told = [each.engine for each in evaluate.evaluate(models[1:], labelled[:1], [320])]
+    assert "openvino fp32" in told
+    for name in told:
+        assert [
+            each.engine for each in evaluate.evaluate(models[1:], labelled[:1], [320], name)
+        ] == [name]
+
+
 def test_the_size_of_the_input_is_the_one_asked_for(
     models: list[Path], labelled: photographs.Labelled
 ) -> None:
@@ -122,6 +134,10 @@ def test_the_command_prints_a_table_and_writes_all_figures(
         (["no-such.onnx"], "no-such.onnx: there is no such file"),
         (["--size", "400"], "--size 400: give a multiple of 32"),
         (["--data", "/nowhere"], "there are no shards"),
+        (
+            ["--engine", "onyx"],
+            "--engine onyx: no engine here is named so; these are: openvino fp32",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_said(

@@ -5,7 +5,7 @@
 Example:
     >>> with DetectorClient(address) as client:
     ...     print(client.detect("models/astronaut.jpg").crowd.total_people)
-    3
+    2
 """
 
 import logging

@@ -241,7 +241,7 @@ class AsyncDetectorClient:
             ...         return await client.detect_batch(["models/astronaut.jpg", b"no image"])
             >>> found, refused = asyncio.run(main())
             >>> found.crowd.level.value, refused.reason
-            ('medium', 'UNSUPPORTED_IMAGE')
+            ('low', 'UNSUPPORTED_IMAGE')
         """
         if isinstance(images, str | bytes | os.PathLike):
             raise TypeError(

@@ -33,7 +33,7 @@ class AsyncStream:
         ...             async for result in stream:
         ...                 print(result.crowd.level.value)
         >>> asyncio.run(main())
-        medium
+        low
     """
 
     def __init__(

@@ -171,7 +171,7 @@ class DetectorClient:
             >>> with DetectorClient(address) as client:
             ...     found, refused = client.detect_batch(["models/astronaut.jpg", b"no image"])
             >>> found.crowd.level.value, refused.reason
-            ('medium', 'UNSUPPORTED_IMAGE')
+            ('low', 'UNSUPPORTED_IMAGE')
         """
         return self._portal.run(
             self._client.detect_batch(

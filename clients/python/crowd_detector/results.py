@@ -237,7 +237,7 @@ class Result:
         >>> with DetectorClient(address) as client:
         ...     result = client.detect("models/astronaut.jpg")
         >>> result.crowd.level
-        <CrowdLevel.MEDIUM: 'medium'>
+        <CrowdLevel.LOW: 'low'>
     """
 
     frame_id: str

@@ -23,7 +23,7 @@ class Stream:
         ...     with client.stream(["models/astronaut.jpg"]) as stream:
         ...         for result in stream:
         ...             print(result.crowd.level.value)
-        medium
+        low
     """
 
     def __init__(self, stream: AsyncStream, portal: Portal) -> None:
